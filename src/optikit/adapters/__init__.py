@@ -1,0 +1,1 @@
+"""The only importers of libraries that several rooms need."""

@@ -1,0 +1,1 @@
+"""Decisions: pure functions and small ask/tell machines over specs."""

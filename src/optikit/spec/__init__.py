@@ -1,0 +1,1 @@
+"""Job specs and records: frozen data, no behaviour that touches the world."""

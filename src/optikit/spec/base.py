@@ -1,0 +1,86 @@
+"""The base of every spec: frozen data, no unknown keys, errors that name the path of the key."""
+
+from __future__ import annotations
+
+import difflib
+import typing
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from optikit.errors import SpecError
+
+
+class Spec(BaseModel):
+    """Frozen, hashable by content, and strict about keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        populate_by_name=True,
+    )
+
+    @classmethod
+    def parse(cls, data: Any, what: str = "") -> Self:
+        """``data`` as this spec.
+
+        Args:
+            data: a mapping of plain values, or an instance.
+            what: where the data came from, for the message (a file name).
+
+        Raises:
+            SpecError: every problem found, one a line, each with the path of its key.
+        """
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise spec_error(cls, error, what) from None
+        except SpecError as error:
+            raise SpecError(f"{what}: {error}" if what else str(error)) from None
+
+
+def spec_error(model: type[BaseModel], error: ValidationError, what: str = "") -> SpecError:
+    """Pydantic's report in our words."""
+    where = f" in {what}" if what else ""
+    lines = [_line(model, problem) for problem in error.errors(include_url=False)]
+    return SpecError(f"{model.__name__}{where}: " + "; ".join(lines))
+
+
+def _line(root: type[BaseModel], problem: Any) -> str:
+    path = ".".join(str(part) for part in problem["loc"]) or "(whole)"
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(root, problem["loc"][:-1])
+        wrong = str(problem["loc"][-1])
+        close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+        hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(sorted(known))}"
+        return f"unknown key '{path}', {hint}"
+    if problem["type"] == "missing":
+        return f"'{path}' is missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    found = problem.get("input")
+    shown = "" if isinstance(found, dict | list) else f" (found {found!r:.80})"
+    return f"'{path}': {message}{shown}"
+
+
+def _fields_at(root: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    """Names of the fields of the model that ``loc`` leads to."""
+    model: type[BaseModel] | None = root
+    for part in loc:
+        field = model.model_fields.get(part) if model and isinstance(part, str) else None
+        if field is None:
+            continue  # a list index, or a tag that pydantic adds for unions
+        model = _model_in(field.annotation)
+    return list(model.model_fields) if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in typing.get_args(annotation):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

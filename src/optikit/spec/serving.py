@@ -1,0 +1,48 @@
+"""The engine's arguments for one deployment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field
+
+from optikit.spec.base import Spec
+
+__all__ = ["Flag", "ServingConfig"]
+
+Flag = str | int | float | bool
+
+
+class ServingConfig(Spec):
+    """Exactly what a server is started with; two equal configs start equal servers."""
+
+    tensor_parallel: int = Field(default=1, ge=1)
+    max_num_seqs: int = Field(default=256, ge=1)
+    """Requests that may be in one batch."""
+    max_num_batched_tokens: int = Field(default=8192, ge=1)
+    """Tokens that one engine step may process."""
+    max_model_len: int = Field(ge=2)
+    """Longest context (prompt + output) in tokens."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    enforce_eager: bool = False
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    extra_flags: tuple[tuple[str, Flag], ...] = ()
+    """Further engine flags as (name, value), sorted by name."""
+
+    @property
+    def devices(self) -> int:
+        """Devices that one replica occupies."""
+        return self.tensor_parallel
+
+    @property
+    def digest(self) -> str:
+        """First 12 hex digits of the SHA-256 of the canonical JSON; equal configs, equal digest."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def diff(self, other: ServingConfig) -> dict[str, tuple[object, object]]:
+        """Fields that differ, as ``{name: (mine, other's)}``."""
+        mine, theirs = self.model_dump(), other.model_dump()
+        return {key: (mine[key], theirs[key]) for key in mine if mine[key] != theirs[key]}

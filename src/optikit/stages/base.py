@@ -1,0 +1,159 @@
+"""A stage: tools, inputs and plan in, one record out. It knows protocols, never a plug-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from optikit.engines.base import Engine
+from optikit.errors import EngineError, OptikitError, PortInUse, WorkerDied
+from optikit.evaluators.base import Evaluator
+from optikit.loadgen.base import LoadGenerator
+from optikit.pools.base import Pool, Resources
+from optikit.recipes.base import Recipe
+from optikit.spec.plan import Plan
+from optikit.spec.record import (
+    ArtifactRef,
+    BenchmarkRecord,
+    Candidate,
+    CompressRecord,
+    EvaluateRecord,
+    FetchRecord,
+    StageRecord,
+    Trial,
+    TuneRecord,
+    Variant,
+)
+from optikit.stores.base import ModelStore
+from optikit.trackers.base import Tracker
+from optikit.tuners.base import Tuner
+
+__all__ = ["Inputs", "Journal", "Stage", "Tools", "attempt"]
+
+T = TypeVar("T")
+
+
+class Journal(Protocol):
+    """The job's append-only history, as far as a stage and its workers see it. It pickles."""
+
+    @property
+    def job_id(self) -> str:
+        """The job."""
+
+    @property
+    def home(self) -> Path:
+        """OptiKIT's home folder."""
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append one line: facts are plain JSON values."""
+
+    def folder(self, *parts: str) -> Path:
+        """A folder of the job, made if it is missing."""
+
+    def finished_trials(self) -> list[Trial]:
+        """Trials that an earlier run of this job ended, oldest first."""
+
+    def remaining_s(self) -> float:
+        """Seconds of the job's wall-time budget that are left.
+
+        Raises:
+            BudgetExceeded: none are.
+        """
+
+
+@dataclass(frozen=True)
+class Tools:
+    """Everything a stage may use; objects, made from names by the runner."""
+
+    journal: Journal
+    pool: Pool
+    engine: Engine
+    generator: LoadGenerator
+    evaluator: Evaluator
+    recipe: Recipe | None
+    tuner: Tuner
+    models: ModelStore
+    tracker: Tracker
+
+    def without_pool(self) -> Tools:
+        """A copy that pickles, for a task that runs in a worker."""
+        return replace(self, pool=None)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Records of the stages before; None where the flow has no such stage."""
+
+    fetch: FetchRecord | None = None
+    compress: CompressRecord | None = None
+    evaluate: EvaluateRecord | None = None
+    benchmark: BenchmarkRecord | None = None
+    tune: TuneRecord | None = None
+
+    def fetched(self) -> FetchRecord:
+        """The fetch record; every flow begins with it."""
+        if self.fetch is None:
+            raise OptikitError("this stage needs what fetch leaves; the flow must begin with it")
+        return self.fetch
+
+    def chosen(self) -> Candidate | None:
+        """The candidate that goes on: the gate's choice, or the only one where there is no gate."""
+        candidates = self.compress.candidates if self.compress else ()
+        if self.evaluate is None:
+            return candidates[0] if candidates else None
+        return next((c for c in candidates if c.id == self.evaluate.chosen), None)
+
+    def model_of(self, variant: Variant) -> ArtifactRef:
+        """The checkpoint behind a variant."""
+        candidate = self.chosen()
+        if variant == "baseline" or candidate is None:
+            return self.fetched().model
+        return candidate.model
+
+
+class Stage(Protocol):
+    """One of the six."""
+
+    name: str
+
+    def run(self, tools: Tools, inputs: Inputs, plan: Plan, inputs_digest: str) -> StageRecord:
+        """Do the stage's work; blocks until it is done."""
+
+
+def resources_for(plan: Plan, devices: int) -> Resources:
+    """What a task that uses ``devices`` devices of the job's SKU occupies."""
+    if plan.sku.kind == "cpu":
+        return Resources(cpus=1.0)
+    return Resources(
+        cpus=plan.sku.cpus / plan.sku.devices * devices,
+        gpus=devices,
+        accelerator=plan.sku.accelerator,
+    )
+
+
+def attempt(
+    tools: Tools,
+    what: str,
+    resources: Resources,
+    task: Callable[..., T],
+    *args: Any,
+    attempts: int = 2,
+) -> tuple[T, int]:
+    """Run a task in the stage's pool, again in a new worker when worker or engine died.
+
+    Returns:
+        The task's answer and the number of the attempt that gave it.
+
+    Raises:
+        OptikitError: the last attempt's error; every failed attempt is in the journal.
+    """
+    for number in range(1, attempts + 1):
+        try:
+            return tools.pool.submit(task, *args, resources=resources).result(), number
+        except (WorkerDied, EngineError) as error:
+            tools.journal.event("attempt_failed", what=what, attempt=number, error=str(error))
+            if number == attempts or isinstance(error, PortInUse):
+                raise
+    raise AssertionError("unreachable: attempts is at least 1")
