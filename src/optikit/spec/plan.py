@@ -23,9 +23,7 @@ class ResolvedSpace(Spec):
     @property
     def size(self) -> int:
         """Number of configurations."""
-        return (
-            len(self.tensor_parallel) * len(self.max_num_seqs) * len(self.max_num_batched_tokens)
-        )
+        return len(self.tensor_parallel) * len(self.max_num_seqs) * len(self.max_num_batched_tokens)
 
 
 class Plan(Spec):

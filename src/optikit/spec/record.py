@@ -178,8 +178,8 @@ class TaskScore(Spec):
     candidate: float
     baseline_stderr: float
     candidate_stderr: float
-    recovery: float
-    """candidate / baseline."""
+    recovery: float | None
+    """candidate / baseline; None where the baseline scores nothing."""
     recovery_stderr: float | None
 
 
@@ -187,7 +187,7 @@ class QualityVerdict(Spec):
     """The gate's answer for one candidate."""
 
     candidate_id: str
-    verdict: Literal["kept", "lost", "cannot tell"]
+    verdict: Literal["kept", "lost", "cannot tell", "unsupported"]
     margin: float
     reason: str
     tasks: tuple[TaskScore, ...]
@@ -249,9 +249,11 @@ class PublishRecord(_Record):
     """The bundle and where it was registered."""
 
     stage: Literal["publish"] = "publish"
-    bundle: str
+    bundle: str | None
+    """Folder of the bundle; None where nothing can be deployed."""
     model_name: str
-    model_version: str
+    model_version: str | None
+    """Version in the registry; None: not registered (the SLO was not shown to hold)."""
     trial: str | None
     certificate_digest: str | None
 

@@ -114,6 +114,6 @@ class ResourceSKU(StrEnum):
         )
 
 
-# What benchmarks/cpu_facts.py printed on the reference machine (rounded down).
-CPU_2_BANDWIDTH = 10e9
-CPU_2_FP32_FLOPS = 60e9
+# What benchmarks/cpu_facts.py printed on the reference machine on 2026-11-24 (rounded down).
+CPU_2_BANDWIDTH = 13e9
+CPU_2_FP32_FLOPS = 180e9

@@ -55,7 +55,7 @@ class Bound(Spec):
 
     @model_serializer
     def __str__(self) -> str:
-        return f"p{self.percentile:g}({self.metric}) <= {self.limit_ms:g} ms"
+        return f"p{self.percentile:.15g}({self.metric}) <= {self.limit_ms:.15g} ms"
 
 
 class Slo(Spec):

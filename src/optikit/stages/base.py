@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -26,11 +27,22 @@ from optikit.spec.record import (
     TuneRecord,
     Variant,
 )
+from optikit.spec.serving import ServingConfig
 from optikit.stores.base import ModelStore
 from optikit.trackers.base import Tracker
 from optikit.tuners.base import Tuner
 
-__all__ = ["Inputs", "Journal", "Stage", "Tools", "attempt"]
+__all__ = [
+    "Inputs",
+    "Journal",
+    "Stage",
+    "Tools",
+    "attempt",
+    "default_serving",
+    "resources_for",
+    "variants",
+    "write_lines",
+]
 
 T = TypeVar("T")
 
@@ -92,6 +104,11 @@ class Inputs:
     benchmark: BenchmarkRecord | None = None
     tune: TuneRecord | None = None
 
+    def plus(self, record: StageRecord) -> Inputs:
+        """These inputs and one more record."""
+        known = {field.name for field in fields(self)}
+        return replace(self, **{record.stage: record} if record.stage in known else {})  # type: ignore[arg-type]
+
     def fetched(self) -> FetchRecord:
         """The fetch record; every flow begins with it."""
         if self.fetch is None:
@@ -104,6 +121,10 @@ class Inputs:
         if self.evaluate is None:
             return candidates[0] if candidates else None
         return next((c for c in candidates if c.id == self.evaluate.chosen), None)
+
+    def ships(self) -> Variant:
+        """The variant that goes out."""
+        return "compressed" if self.chosen() is not None else "baseline"
 
     def model_of(self, variant: Variant) -> ArtifactRef:
         """The checkpoint behind a variant."""
@@ -131,6 +152,28 @@ def resources_for(plan: Plan, devices: int) -> Resources:
         gpus=devices,
         accelerator=plan.sku.accelerator,
     )
+
+
+def variants(plan: Plan, inputs: Inputs) -> tuple[Variant, ...]:
+    """What is measured: the shipped variant, before it the baseline where corners are asked for."""
+    ships = inputs.ships()
+    if plan.job.flow_params.ablation and ships != "baseline":
+        return ("baseline", ships)
+    return (ships,)
+
+
+def default_serving(plan: Plan, variant: Variant) -> ServingConfig:
+    """The configuration a variant is served with before tuning."""
+    if variant == "baseline" and plan.baseline_serving is not None:
+        return plan.baseline_serving
+    return plan.serving
+
+
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """One JSON object a line, whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    partial.replace(path)
 
 
 def attempt(

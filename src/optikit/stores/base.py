@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote, urlparse
 
+from pydantic import Field
+
+from optikit.errors import SpecError
 from optikit.spec.base import Spec
 from optikit.spec.record import ArtifactRef
 
-__all__ = ["ModelStore", "RegisteredModel"]
+__all__ = ["ModelStore", "RegisteredModel", "path_of"]
 
 
 class RegisteredModel(Spec):
@@ -21,7 +25,7 @@ class RegisteredModel(Spec):
     size_bytes: int
     created: str
     """ISO 8601, UTC."""
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
 
 
 class ModelStore(Protocol):
@@ -47,10 +51,36 @@ class ModelStore(Protocol):
     def list(self) -> list[RegisteredModel]:
         """All models, by name and then age."""
 
-    def take(self, path: Path) -> ArtifactRef:
+    def take(self, path: Path, *, move: bool = False) -> ArtifactRef:
         """Bring a model folder into the content-addressed store, verified, whole or not at all.
+
+        Args:
+            move: rename the folder into the store instead of copying it.
 
         Raises:
             BadInput: no config.json, or weights named by the index are missing.
             UnsafeInput: pickle weights or code in the folder, or a link that leaves it.
         """
+
+    def take_dataset(self, path: Path) -> ArtifactRef:
+        """Bring a dataset (a folder, or one file of JSONL, parquet or text) into the store.
+
+        Raises:
+            DatasetError: no such path, or no file of these kinds.
+            UnsafeInput: a link that leaves the folder.
+        """
+
+
+def path_of(uri: str) -> Path:
+    """The folder that a ``file://`` URI (or a plain path) names.
+
+    Raises:
+        SpecError: another scheme.
+
+    >>> str(path_of("file:///a%20b"))
+    '/a b'
+    """
+    parts = urlparse(uri)
+    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
+        raise SpecError(f"model.uri: asked {uri!r}; only file:///absolute/path can be read")
+    return Path(unquote(parts.path) if parts.scheme else uri)

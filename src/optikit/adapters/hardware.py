@@ -1,0 +1,108 @@
+"""What this machine is: the facts that a figure measured on it depends on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["cpu_dtype", "describe_environment", "hardware"]
+
+_PACKAGES = (
+    "optikit",
+    "ray",
+    "torch",
+    "transformers",
+    "llmcompressor",
+    "compressed-tensors",
+    "lm-eval",
+    "optuna",
+    "mlflow-skinny",
+    "numpy",
+    "scipy",
+    "pydantic",
+)
+_QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+_TIMEOUT_S = 10.0
+
+
+def hardware(proc: Path = Path("/proc")) -> dict[str, str]:
+    """CPU model, cores this process may use, memory, kernel; one entry a GPU where there are any.
+
+    What cannot be read says so in its value; nothing is raised.
+    """
+    facts = {
+        "cpu": _after(proc / "cpuinfo", "model name") or platform.machine() or "unknown",
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": _memory(proc / "meminfo"),
+        "kernel": f"{platform.system()} {platform.release()}",
+    }
+    return facts | {f"gpu{index}": gpu for index, gpu in enumerate(_gpus())}
+
+
+def cpu_dtype(proc: Path = Path("/proc")) -> Literal["float32", "bfloat16"]:
+    """The dtype that a CPU engine serves well in here.
+
+    With AMX tiles bfloat16 is native, and vLLM's int8 kernels for AMX take no float32; without
+    them bfloat16 is emulated.
+    """
+    flags = (_after(proc / "cpuinfo", "flags") or "").split()
+    return "bfloat16" if {"amx_tile", "amx_bf16"} <= set(flags) else "float32"
+
+
+def describe_environment() -> dict[str, Any]:
+    """Hardware, interpreter and the versions of the main environment's packages that matter.
+
+    A package that is not installed is left out.
+    """
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return {
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        "interpreter": sys.executable,
+        "packages": packages,
+    }
+
+
+def _after(file: Path, key: str) -> str | None:
+    """The value of the first ``key : value`` line."""
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        name, _, value = line.partition(":")
+        if name.strip() == key:
+            return value.strip()
+    return None
+
+
+def _memory(meminfo: Path) -> str:
+    total = _after(meminfo, "MemTotal")
+    digits = (total or "").removesuffix("kB").strip()
+    return f"{int(digits) / 1024**2:.1f} GiB" if digits.isdecimal() else "unknown"
+
+
+def _gpus() -> list[str]:
+    """``name, memory, driver`` of each device, as nvidia-smi prints them."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    try:
+        done = subprocess.run(  # noqa: S603
+            [command, *_QUERY], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [f"nvidia-smi did not answer: {error}"]
+    lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    return lines if done.returncode == 0 else []

@@ -1,0 +1,146 @@
+"""The only importer of Ray: a local cluster or a named one, and one actor a task."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from optikit.errors import DoesNotFit, OptikitError, WorkerDied
+
+__all__ = ["TaskActor", "cluster", "require"]
+
+
+class TaskActor:
+    """One actor that runs one task. ``end`` returns when its process is gone."""
+
+    def __init__(self, name: str, cpus: float, gpus: int, accelerator: str | None) -> None:
+        import ray
+
+        self._ray = ray
+        options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "max_restarts": 0,
+            "max_task_retries": 0,
+        }
+        if accelerator:
+            options["accelerator_type"] = accelerator
+        self._what = name
+        self._actor = ray.remote(_Runner).options(**options).remote()
+        self._pid: int | None = None
+        self._node: str | None = None
+
+    def run(self, task: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """The task's answer.
+
+        Raises:
+            WorkerDied: the actor ended without one.
+            Exception: what the task raised, as it was.
+        """
+        exceptions = self._ray.exceptions
+        try:
+            self._pid, self._node = self._ray.get(self._actor.where.remote())
+            return self._ray.get(self._actor.run.remote(task, args))
+        except exceptions.RayTaskError as error:
+            cause = error.cause
+            if isinstance(cause, OptikitError):
+                raise cause from None
+            raise OptikitError(f"{self._what} failed: {error}") from error
+        except exceptions.RayActorError as error:
+            raise WorkerDied(
+                f"the actor of {self._what} ended without an answer: {error}"
+            ) from None
+
+    def end(self, grace_s: float = 10.0) -> None:
+        """Kill the actor; wait for its process where it ran on this machine."""
+        self._ray.kill(self._actor, no_restart=True)
+        here = self._ray.get_runtime_context().get_node_id()
+        until = time.monotonic() + grace_s
+        while self._pid and self._node == here and time.monotonic() < until:
+            if not _alive(self._pid):
+                return
+            time.sleep(0.02)
+
+
+class _Runner:
+    def where(self) -> tuple[int, str]:
+        import ray
+
+        return os.getpid(), ray.get_runtime_context().get_node_id()
+
+    def run(self, task: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        return task(*args)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return stat.rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@contextmanager
+def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
+    """Connect to ``address``, or start a local Ray and stop it again.
+
+    A raylet that misses its 30 s start limit on a loaded machine is tried once more.
+
+    Raises:
+        OptikitError: Ray did not start, or nobody answers at ``address``.
+    """
+    import ray
+
+    if ray.is_initialized():  # a test session's own cluster
+        yield
+        return
+    for attempt in range(1, attempts + 1):
+        try:
+            ray.init(
+                address=address or "local",
+                include_dashboard=None if address else False,
+                log_to_driver=True,
+                logging_level=logging.WARNING,
+                configure_logging=False,
+            )
+            break
+        except (RuntimeError, ConnectionError, TimeoutError, OSError) as error:
+            ray.shutdown()
+            if attempt == attempts:
+                where = f"the cluster at {address}" if address else "a local Ray"
+                raise OptikitError(f"could not reach {where}: {error}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def require(cpus: float, gpus: int, accelerator: str | None) -> None:
+    """Check that some node could ever serve the request: Ray itself would wait for ever.
+
+    Raises:
+        DoesNotFit: with what each node has.
+    """
+    import ray
+
+    label = f"accelerator_type:{accelerator}"
+    have = []
+    for node in ray.nodes():
+        if not node["Alive"]:
+            continue
+        total = node["Resources"]
+        has_cpus, has_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
+        if has_cpus >= cpus and has_gpus >= gpus and (not accelerator or label in total):
+            return
+        kinds = [key.split(":", 1)[1] for key in total if key.startswith("accelerator_type:")]
+        have.append(f"{has_cpus:g} CPUs, {has_gpus:g} GPUs {' '.join(kinds)}".strip())
+    raise DoesNotFit(
+        f"no node of the cluster can ever serve {cpus:g} CPUs and {gpus} x "
+        f"{accelerator or 'GPU'}; its nodes have: {'; '.join(have) or 'nothing'}. "
+        "Choose another SKU, add such a node, or plan only (optikit plan)."
+    )

@@ -1,0 +1,306 @@
+"""The append-only history of jobs; the only file that knows where a job's things lie.
+
+::
+
+    HOME/                        $OPTIKIT_HOME, default .optikit
+      jobs/ID/
+        job.json plan.json       what was asked, what was resolved
+        environment.json         versions, hardware, folder of the submission
+        journal.jsonl            one line an event: states, stages, records, trials, probes, groups
+        driver.log               what the driver and its workers print
+        trials/TRIAL/            serving.json, probe-NN.jsonl (a line a request), engine.log
+        candidates/ quality/ study/
+      models/ artifacts/ bundles/  registry, content by digest, what ships
+
+A line that was torn by a crash is skipped and counted, never taken for an event.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from optikit.errors import ArchiveError, BudgetExceeded, UnknownName, nearest
+from optikit.spec.base import Spec
+from optikit.spec.endpoint import ProcessGroup
+from optikit.spec.plan import Plan
+from optikit.spec.record import StageRecord, Trial
+
+__all__ = ["JobArchive", "digest_of", "jobs", "open_job", "write_json"]
+
+_RECORD: TypeAdapter[StageRecord] = TypeAdapter(StageRecord)
+_ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,80}$")
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write whole or not at all: under a temporary name, flushed, then renamed."""
+    text = json.dumps(data, indent=2, sort_keys=True) + "\n"
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+@dataclass(frozen=True)
+class JobArchive:
+    """One job's folder. Pickles as two paths, so workers append to the same journal."""
+
+    home: Path
+    job_id: str
+
+    @classmethod
+    def create(cls, home: Path, plan: Plan, environment: dict[str, Any]) -> JobArchive:
+        """Open a new job: spec, plan and environment are on disk before this returns."""
+        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        archive = cls(home.resolve(), f"j{stamp}-{secrets.token_hex(3)}")
+        archive.root.mkdir(parents=True)
+        write_json(archive.root / "job.json", plan.job.model_dump(mode="json"))
+        write_json(archive.root / "plan.json", plan.model_dump(mode="json"))
+        write_json(archive.root / "environment.json", environment)
+        archive.event("created", flow=plan.flow.name, model=plan.job.model.name)
+        return archive
+
+    @property
+    def root(self) -> Path:
+        """The job's folder."""
+        return self.home / "jobs" / self.job_id
+
+    @property
+    def driver_log(self) -> Path:
+        """Output of the driver process."""
+        return self.root / "driver.log"
+
+    @property
+    def journal(self) -> Path:
+        """The history."""
+        return self.root / "journal.jsonl"
+
+    def folder(self, *parts: str) -> Path:
+        """A folder of the job, made if it is missing; never outside the job."""
+        path = self.root.joinpath(*parts)
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise ArchiveError(f"the path {'/'.join(parts)} leaves the archive of {self.job_id}")
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def event(self, kind: str, **facts: Any) -> None:
+        """Append one line, flushed to disk."""
+        line = json.dumps({"t": round(time.time(), 3), "kind": kind, **facts}, default=_plain)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        try:
+            fd = os.open(self.journal, flags, 0o644)
+        except OSError as error:
+            raise ArchiveError(f"cannot append to {self.journal}: {error.strerror}") from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            size = os.fstat(fd).st_size
+            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            os.write(fd, (("\n" if torn else "") + line + "\n").encode())
+            os.fsync(fd)
+        except OSError as error:
+            raise ArchiveError(f"cannot append to {self.journal}: {error.strerror}") from error
+        finally:
+            os.close(fd)
+
+    def events(self, offset: int = 0) -> Iterator[dict[str, Any]]:
+        """Whole events from byte ``offset`` on; torn lines are skipped."""
+        for event, _ in self.events_and_ends(offset):
+            yield event
+
+    def events_and_ends(self, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
+        """Whole events, each with the offset behind it, for those who follow a live job."""
+        if not self.journal.exists():
+            return
+        with self.journal.open("rb") as file:
+            file.seek(offset)
+            for raw in file:
+                offset += len(raw)
+                if not raw.endswith(b"\n"):
+                    return
+                event = _event_of(raw)
+                if event is not None:
+                    yield event, offset
+
+    def of_kind(self, *kinds: str) -> list[dict[str, Any]]:
+        """Events of these kinds, oldest first."""
+        return [event for event in self.events() if event["kind"] in kinds]
+
+    def damaged_lines(self) -> int:
+        """Lines that are no events: torn by a crash or altered."""
+        lines = self.journal.read_bytes().splitlines() if self.journal.exists() else []
+        return sum(1 for line in lines if line.strip() and _event_of(line) is None)
+
+    def plan(self) -> Plan:
+        """The plan that the job was submitted with."""
+        return Plan.parse(self._json("plan.json"), f"{self.job_id}/plan.json")
+
+    def environment(self) -> dict[str, Any]:
+        """Versions and hardware at submission."""
+        found = self._json("environment.json")
+        return found if isinstance(found, dict) else {}
+
+    def commit(self, record: StageRecord) -> None:
+        """Append a stage's record: from here on a rerun skips the stage."""
+        self.event("record", record=record.model_dump(mode="json"))
+
+    def records(self) -> dict[str, StageRecord]:
+        """The last record of each stage, by stage."""
+        found: dict[str, StageRecord] = {}
+        for event in self.of_kind("record"):
+            record = _RECORD.validate_python(event["record"])
+            found[record.stage] = record
+        return found
+
+    def trials(self) -> list[Trial]:
+        """Every trial that ended, oldest first; the last word on each id counts."""
+        latest: dict[str, Trial] = {}
+        for event in self.of_kind("trial"):
+            trial = Trial.parse(event["trial"])
+            latest[trial.id] = trial
+        return list(latest.values())
+
+    def finished_trials(self) -> list[Trial]:
+        """As ``trials``: what a resumed stage need not run again."""
+        return self.trials()
+
+    def groups(self) -> list[ProcessGroup]:
+        """Every process group that the job started."""
+        return [ProcessGroup.parse(event["group"]) for event in self.of_kind("process_group")]
+
+    def created(self) -> float:
+        """Seconds since the epoch."""
+        first = next(self.events(), None)
+        return float(first["t"]) if first else self.root.stat().st_mtime
+
+    def remaining_s(self) -> float:
+        """Seconds of the wall-time budget that are left, over all runs of the job.
+
+        Raises:
+            BudgetExceeded: none are left, or the GPU-hours are used up.
+        """
+        plan = self.plan()
+        spent_s, gpu_s, since = 0.0, 0.0, None
+        for event in self.events():
+            if event["kind"] == "state" and event["state"] == "running":
+                since = event["t"]
+            elif event["kind"] == "state" and since is not None:
+                spent_s, since = spent_s + event["t"] - since, None
+            elif event["kind"] == "occupied":
+                gpu_s += event["devices"] * event["seconds"]
+        if since is not None:
+            spent_s += time.time() - since
+        budget = plan.job.budget
+        if spent_s >= budget.wall_time_s:
+            raise BudgetExceeded(
+                f"budget.wall_time_s: asked at most {budget.wall_time_s:g} s, {spent_s:.0f} s are "
+                f"spent. Raise it and `optikit resume {self.job_id}`: finished work is kept."
+            )
+        if gpu_s / 3600 >= plan.gpu_hours_bound:
+            raise BudgetExceeded(
+                f"budget.gpu_hours: asked at most {plan.gpu_hours_bound:g}, {gpu_s / 3600:.2f} are "
+                f"spent. Raise it and `optikit resume {self.job_id}`: finished work is kept."
+            )
+        return budget.wall_time_s - spent_s
+
+    def lock_driver(self, patience_s: float = 2.0) -> int:
+        """Become the job's only driver; the lock ends with the process.
+
+        Args:
+            patience_s: others hold the lock for an instant when they ask whether a driver lives.
+
+        Raises:
+            ArchiveError: another driver of this job is alive.
+        """
+        fd = os.open(self.root / "driver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        until = time.monotonic() + patience_s
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fd
+            except BlockingIOError:
+                if time.monotonic() < until:
+                    time.sleep(0.05)
+                    continue
+            os.close(fd)
+            raise ArchiveError(
+                f"job {self.job_id} already has a driver; follow it with "
+                f"`optikit status {self.job_id}`, or cancel it first"
+            )
+
+    def driver_alive(self) -> bool:
+        """Whether a driver holds the job."""
+        try:
+            os.close(self.lock_driver(patience_s=0))
+        except ArchiveError:
+            return True
+        return False
+
+    def _json(self, name: str) -> object:
+        try:
+            return json.loads((self.root / name).read_text())
+        except FileNotFoundError:
+            raise ArchiveError(f"{self.root / name} is missing: the job is not whole") from None
+        except ValueError as error:
+            raise ArchiveError(f"{self.root / name} is damaged: {error}") from None
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(mode="json") if isinstance(value, Spec) else str(value)
+
+
+def _event_of(raw: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(raw)
+    except ValueError:
+        return None
+    whole = isinstance(event, dict) and "kind" in event and isinstance(event.get("t"), float | int)
+    return event if whole else None
+
+
+def jobs(home: Path) -> list[JobArchive]:
+    """All jobs under a home folder, oldest first."""
+    root = home.resolve() / "jobs"
+    found = [
+        JobArchive(home.resolve(), path.name)
+        for path in (root.iterdir() if root.is_dir() else ())
+        if (path / "plan.json").exists()
+    ]
+    return sorted(found, key=lambda job: (job.created(), job.job_id))
+
+
+def open_job(home: Path, job_id: str) -> JobArchive:
+    """The job of that id, or of a unique beginning of it, or ``last``.
+
+    Raises:
+        UnknownName: with the nearest ids.
+    """
+    known = [job.job_id for job in jobs(home)]
+    if job_id == "last" and known:
+        return JobArchive(home.resolve(), known[-1])
+    matches = [name for name in known if _ID.match(job_id) and name.startswith(job_id)]
+    if job_id in known or len(matches) == 1:
+        return JobArchive(home.resolve(), job_id if job_id in known else matches[0])
+    raise UnknownName(f"no job {job_id!r} under {home}; {nearest(job_id, known)}")
+
+
+def digest_of(*parts: Spec | str | None) -> str:
+    """SHA-256 over specs and texts, for 'same inputs, same record'."""
+    whole = hashlib.sha256()
+    for part in parts:
+        text = part.model_dump_json() if isinstance(part, Spec) else repr(part)
+        whole.update(text.encode() + b"\0")
+    return f"sha256:{whole.hexdigest()}"

@@ -1,0 +1,151 @@
+"""Live progress of a job: a display on a terminal, a line an event in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from optikit.cli._print import as_json, duration, say
+from optikit.cli.show import show
+from optikit.errors import Cancelled
+
+if TYPE_CHECKING:
+    from optikit.api import Job
+    from optikit.spec.plan import Plan
+
+__all__ = ["Progress", "follow"]
+
+
+def follow(job: Job, plan: Plan, as_json_only: bool = False) -> int:
+    """Wait for the job's end and print its result; the exit code.
+
+    Raises:
+        OptikitError: as Job.result.
+    """
+    progress = Progress(plan)
+    try:
+        if as_json_only:
+            result = job.result()
+        elif sys.stdout.isatty():
+            with Live(console=Console(), refresh_per_second=4, transient=True) as live:
+                result = job.result(on_event=lambda event: live.update(progress.feed(event)))
+        else:
+            result = job.result(on_event=lambda event: _plain(progress, event))
+    except KeyboardInterrupt:
+        print("cancelling ...", file=sys.stderr)
+        job.cancel()
+        raise Cancelled(f"job {job.id} was cancelled") from None
+    if as_json_only:
+        as_json(result.summary)
+    else:
+        show(result.summary)
+    return result.exit_code
+
+
+def _plain(progress: Progress, event: dict[str, Any]) -> None:
+    progress.feed(event)
+    if progress.line:
+        stamp = time.strftime("%H:%M:%S", time.localtime(event["t"]))
+        say(f"{stamp} {progress.line}")
+
+
+class Progress:
+    """What is known of a running job, event by event."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.line = ""
+        """The last event in words; empty where it is not worth a line."""
+        self._left_of = plan.estimate_s
+        self._began = time.time()
+        self._stages = dict.fromkeys(plan.flow.stages, "waiting")
+        self._trial = ""
+        self._probe = ""
+        self._best = ""
+        self._best_rate = 0.0
+        variants = 2 if plan.job.flow_params.ablation and plan.flow.compresses else 1
+        searches = ("benchmark" in plan.flow.stages) + plan.trials
+        self._trials = searches * variants
+        self._ended = 0
+        self._search_s: list[float] = []
+
+    def feed(self, event: dict[str, Any]) -> Group:
+        """Take one event in; what a terminal shows now."""
+        self.line = ""
+        if event["kind"] == "created":
+            self._began = event["t"]
+        words = getattr(self, f"_on_{event['kind']}", None)
+        if words is not None:
+            self.line = words(event)
+        return self.render()
+
+    def _on_stage(self, event: dict[str, Any]) -> str:
+        self._stages[event["stage"]] = event["state"]
+        self._trial = self._probe = ""
+        took = f" in {duration(event['seconds'])}" if event.get("seconds") is not None else ""
+        return f"stage {event['stage']}: {event['state']}{took}"
+
+    def _on_trial_started(self, event: dict[str, Any]) -> str:
+        serving = event["serving"]
+        self._probe = ""
+        self._trial = (
+            f"{event['trial']} ({event['variant']}): TP {serving['tensor_parallel']}, "
+            f"max_num_seqs {serving['max_num_seqs']}, "
+            f"max_num_batched_tokens {serving['max_num_batched_tokens']}"
+        )
+        return f"  trial {self._trial}"
+
+    def _on_probe(self, event: dict[str, Any]) -> str:
+        probe = event["probe"]
+        if probe["phase"] == "warmup":
+            return ""
+        load = (
+            f"{probe['rate_rps']:.3g} req/s"
+            if probe["rate_rps"]
+            else f"closed loop of {probe['concurrency']}"
+        )
+        self._probe = f"{load}: {probe['verdict']} ({probe['reason']})"
+        return f"    probe {self._probe}"
+
+    def _on_trial(self, event: dict[str, Any]) -> str:
+        trial = event["trial"]
+        self._ended += 1
+        self._search_s.append(trial["startup_s"] + trial["measuring_s"] + trial["teardown_s"])
+        self._left_of = sum(self._search_s) / len(self._search_s) * self._trials
+        rate = trial["rate"]
+        if rate is None or rate["outcome"] != "pass":
+            why = rate["reason"] if rate else trial["error"]
+            return f"  trial {trial['id']}: {rate['outcome'] if rate else 'failed'} ({why})"
+        if rate["rate_rps"] > self._best_rate:
+            self._best_rate = rate["rate_rps"]
+            self._best = f"{self._best_rate:.3g} req/s by {trial['id']} ({trial['variant']})"
+        return f"  trial {trial['id']}: {rate['rate_rps']:.3g} req/s; best so far {self._best}"
+
+    def _on_note(self, event: dict[str, Any]) -> str:
+        return f"  {event['text']}"
+
+    def _on_attempt_failed(self, event: dict[str, Any]) -> str:
+        first = event["error"].splitlines()[0] if event["error"] else ""
+        return f"  {event['what']}: attempt {event['attempt']} failed ({first})"
+
+    def _left(self) -> str:
+        if self._search_s:
+            mean = sum(self._search_s) / len(self._search_s)
+            return duration(mean * max(0, self._trials - self._ended))
+        return duration(max(0.0, self._left_of - (time.time() - self._began)))
+
+    def render(self) -> Group:
+        """The display of a terminal."""
+        marks = {"done": "✔", "skipped": "✔", "running": "▶", "failed": "✘", "cancelled": "✘"}
+        head = Text("  ".join(f"{marks.get(s, '·')} {name}" for name, s in self._stages.items()))
+        lines = [head]
+        if self._trial:
+            lines.append(Text(f"trial {self._trial}  [{self._ended}/{self._trials} ended]"))
+        if self._probe:
+            lines.append(Text(f"probe {self._probe}"))
+        lines.append(Text(f"best so far: {self._best or '-'}   time left: about {self._left()}"))
+        return Group(*lines)

@@ -1,0 +1,28 @@
+"""optikit cancel JOB: stop a job, its engines and its workers."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "stop a running job, its engines and its workers"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("job", metavar="JOB", help="id, a unique beginning of it, or 'last'")
+    parser.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Cancel one job; it is no error if it had ended."""
+    from optikit.api import Job
+    from optikit.cli._print import as_json, say
+
+    job = Job.open(args.job)
+    stopped = job.cancel()
+    status = job.status()
+    if args.json:
+        as_json({"id": job.id, "stopped": stopped, "state": status["state"]})
+    else:
+        say(f"{job.id}: {'cancelled' if stopped else 'was already ' + status['state']}")
+    return 0

@@ -1,0 +1,26 @@
+"""optikit list: all jobs, oldest first."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "list all jobs, oldest first"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    """List jobs."""
+    from optikit.api import list_jobs
+    from optikit.cli._print import as_json, rows_table, say
+
+    found = list_jobs()
+    if args.json:
+        as_json(found)
+    else:
+        columns = ("id", "state", "verdict", "created", "flow", "model")
+        say(rows_table("Jobs", found, columns))
+    return 0

@@ -1,0 +1,44 @@
+"""optikit models add PATH --name N --version V; optikit models list."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "register model folders, list what is registered"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    verbs = parser.add_subparsers(dest="models_verb", required=True, metavar="VERB")
+    add = verbs.add_parser("add", help="register a model folder under a name and version")
+    add.add_argument("path", type=Path, metavar="PATH")
+    add.add_argument("--name", required=True)
+    add.add_argument("--version", required=True)
+    add.add_argument("--json", action="store_true")
+    listing = verbs.add_parser("list", help="list registered models")
+    listing.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Add or list models."""
+    from optikit.api import default_home
+    from optikit.cli._print import as_json, bytes_text, rows_table, say
+    from optikit.spec.job import ModelStorage
+    from optikit.stores.file import FileModelStore
+
+    store = FileModelStore(default_home())
+    if args.models_verb == "list":
+        models = [model.model_dump(mode="json") for model in store.list()]
+        if args.json:
+            as_json(models)
+        else:
+            say(rows_table("Models", models, ("name", "version", "digest", "created", "path")))
+        return 0
+    asked = ModelStorage.parse({"name": args.name, "version": args.version}, "models add")
+    model = store.add(args.path, asked.name, asked.version)
+    if args.json:
+        as_json(model.model_dump(mode="json"))
+    else:
+        say(f"{model.name}:{model.version} {model.digest} ({bytes_text(model.size_bytes)})")
+    return 0

@@ -1,0 +1,35 @@
+"""optikit status JOB: where a job stands."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "print where a job stands"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("job", metavar="JOB", help="id, a unique beginning of it, or 'last'")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--follow", action="store_true", help="wait for the end, with progress")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Status of one job."""
+    from optikit.api import Job
+    from optikit.cli._print import as_json, duration, facts_table, rows_table, say
+
+    job = Job.open(args.job)
+    if args.follow:
+        from optikit.cli._follow import follow
+
+        return follow(job, job.archive.plan(), as_json_only=args.json)
+    status = job.status()
+    if args.json:
+        as_json(status)
+        return 0
+    head = {key: value for key, value in status.items() if key != "stages" and value is not None}
+    say(facts_table("Job", head))
+    rows = [{**stage, "took": duration(stage["seconds"])} for stage in status["stages"]]
+    say(rows_table("Stages", rows, ("name", "state", "took")))
+    return 0

@@ -1,0 +1,44 @@
+"""optikit submit JOB.yaml: run a job; follow it, or return at once with --detach."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "run a job and wait for its result (Ctrl-C cancels it)"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("spec", type=Path, metavar="JOB.yaml")
+    parser.add_argument("--detach", action="store_true", help="print the job's id and return")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument(
+        "--pool",
+        default="ray",
+        help="where stages run: ray (default), process (no Ray), inline (debugging)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Submit one job spec."""
+    from optikit.api import Submitter, load_job
+    from optikit.cli._follow import follow
+    from optikit.cli._print import as_json, bytes_text, duration, say
+
+    spec = load_job(args.spec)
+    submitter = Submitter(pool=args.pool)
+    plan = submitter.plan(spec)
+    job = submitter.start(spec)
+    if args.detach:
+        if args.json:
+            as_json({"id": job.id, "archive": str(job.archive.root)})
+        else:
+            say(job.id)
+        return 0
+    if not args.json:
+        say(
+            f"job {job.id}: {plan.flow.name} of {spec.model.name} on {spec.compute.sku}; first "
+            f"estimate {duration(plan.estimate_s)}, {bytes_text(plan.disk_bytes)} of disk"
+        )
+    return follow(job, plan, as_json_only=args.json)

@@ -1,0 +1,79 @@
+"""The talk's table: baseline, quantization only, tuning only, both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from optikit.core.fitness import best
+from optikit.spec.base import Spec
+from optikit.spec.record import Trial, Variant
+
+__all__ = ["CORNERS", "Corner", "four_corners"]
+
+CORNERS = ("baseline", "quantized", "tuned", "both")
+
+
+class Corner(Spec):
+    """One corner; figures are null, with a reason, where there are none."""
+
+    rate_rps: float | None = None
+    """Highest rate in requests per second that held the SLO."""
+    rate_per_gpu: float | None = None
+    """The rate over the devices used; a CPU SKU counts as one device."""
+    slo_met: bool | None = None
+    """None: not measured."""
+    gain: float | None = None
+    """rate_per_gpu over the baseline's."""
+    reason: str | None = None
+    trial: str | None = None
+    preliminary: bool = False
+
+
+def four_corners(
+    benchmark: Sequence[Trial], tune: Sequence[Trial], compresses: bool
+) -> dict[str, Corner]:
+    """The corners, by name, from the trials of the benchmark and the tune stage.
+
+    A tuned corner is the best of the default configuration and all tuning trials of its variant,
+    so tuning that found nothing better shows a gain of 1 over not tuning.
+    """
+
+    def pick(variant: Variant, tuned: bool) -> Corner:
+        default = [t for t in benchmark if t.variant == variant]
+        tried = [t for t in tune if t.variant == variant]
+        if (tuned and not tried) or (not tuned and not default):
+            return Corner(reason="not measured: flow_params.ablation is off or the flow lacks it")
+        trials = default + tried if tuned else default
+        winner = best(trials)
+        if winner is not None and winner.rate_rps is not None:
+            return Corner(
+                rate_rps=winner.rate_rps,
+                rate_per_gpu=winner.rate_rps / winner.serving.devices,
+                slo_met=True,
+                trial=winner.id,
+                preliminary=winner.rate is not None and winner.rate.preliminary,
+            )
+        last = trials[-1]
+        why = last.rate.reason if last.rate else last.error
+        return Corner(slo_met=False, trial=last.id, reason=f"SLO not met: {why}")
+
+    found = {
+        "baseline": pick("baseline", tuned=False),
+        "quantized": pick("compressed", tuned=False)
+        if compresses
+        else Corner(reason="not measured: the flow does not compress"),
+        "tuned": pick("baseline", tuned=True),
+        "both": pick("compressed", tuned=True)
+        if compresses
+        else Corner(reason="not measured: the flow does not compress"),
+    }
+    base = found["baseline"].rate_per_gpu
+    return {name: _with_gain(corner, base) for name, corner in found.items()}
+
+
+def _with_gain(corner: Corner, base: float | None) -> Corner:
+    if corner.rate_per_gpu is None:
+        return corner
+    if base is None:
+        return corner.model_copy(update={"reason": "no gain: the baseline has no rate"})
+    return corner.model_copy(update={"gain": corner.rate_per_gpu / base})

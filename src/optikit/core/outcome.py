@@ -1,0 +1,105 @@
+"""How a job ended, from its records: the state, the verdict and the exit code."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from optikit.spec.base import Spec
+from optikit.spec.plan import Plan
+from optikit.spec.record import BenchmarkRecord, EvaluateRecord, Trial, TuneRecord, Variant
+
+__all__ = ["Outcome", "after_evaluate", "final", "shipped_trial"]
+
+State = Literal["done", "negative", "inconclusive"]
+EXIT: dict[State, int] = {"done": 0, "negative": 3, "inconclusive": 4}
+
+
+class Outcome(Spec):
+    """The job's answer."""
+
+    state: State
+    verdict: Literal["pass", "infeasible", "inconclusive", "kept", "lost", "cannot tell", "done"]
+    message: str
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line ends with."""
+        return EXIT[self.state]
+
+
+def after_evaluate(plan: Plan, record: EvaluateRecord) -> Outcome | None:
+    """Whether the quality gate ends the job here; None: it goes on."""
+    gate = plan.job.quality
+    reasons = "; ".join(f"{v.candidate_id}: {v.reason}" for v in record.verdicts)
+    if record.chosen is None and plan.job.fallback == "none":
+        return Outcome(
+            state="negative",
+            verdict="lost",
+            message=f"no candidate kept the quality within {gate.margin:.2%} ({reasons}). "
+            "Set fallback: baseline to go on with the uncompressed model.",
+        )
+    chosen = next((v for v in record.verdicts if v.candidate_id == record.chosen), None)
+    if chosen and chosen.verdict == "cannot tell" and gate.on_cannot_tell == "stop":
+        return Outcome(
+            state="inconclusive",
+            verdict="cannot tell",
+            message=f"{chosen.reason} (quality.on_cannot_tell is stop)",
+        )
+    return None
+
+
+def shipped_trial(
+    benchmark: BenchmarkRecord | None, tune: TuneRecord | None, variant: Variant
+) -> Trial | None:
+    """The trial whose serving config ships: tuning's winner, else the default configuration's."""
+    measured = (benchmark.trials if benchmark else ()) + (tune.trials if tune else ())
+    if tune is not None and tune.winner is not None:
+        return next((t for t in measured if t.id == tune.winner), None)
+    defaults = benchmark.trials if benchmark else ()
+    return next((t for t in defaults if t.variant == variant), None)
+
+
+def final(
+    plan: Plan,
+    evaluate: EvaluateRecord | None,
+    benchmark: BenchmarkRecord | None,
+    tune: TuneRecord | None,
+) -> Outcome:
+    """The job's answer after its last stage."""
+    fell_back = evaluate is not None and evaluate.chosen is None
+    variant: Variant = "compressed" if plan.flow.compresses and not fell_back else "baseline"
+    note = " The uncompressed model ships: no candidate kept the quality." if fell_back else ""
+    chosen = next(
+        (v for v in evaluate.verdicts if v.candidate_id == evaluate.chosen)
+        if evaluate
+        else iter(()),
+        None,
+    )
+    if chosen and chosen.verdict == "cannot tell":
+        note += f" Quality: cannot tell ({chosen.reason})."
+    if not plan.flow.measures:
+        verdict = "cannot tell" if chosen and chosen.verdict == "cannot tell" else "kept"
+        return Outcome(
+            state="done",
+            verdict=verdict if chosen else "done",
+            message=(chosen.reason if chosen else "done.") + (note if not chosen else ""),
+        )
+    trial = shipped_trial(benchmark, tune, variant)
+    if trial is None or trial.rate is None:
+        why = trial.error if trial else "nothing was measured"
+        return Outcome(state="negative", verdict="infeasible", message=f"no rate: {why}.{note}")
+    rate = trial.rate
+    if rate.outcome == "pass":
+        label = "preliminary: " if rate.preliminary else ""
+        return Outcome(
+            state="done",
+            verdict="pass",
+            message=f"{label}{rate.rate_rps:.3g} requests/s hold {plan.job.slo} "
+            f"({rate.requests_at_rate} requests seen at that rate).{note}",
+        )
+    negative = rate.outcome == "infeasible"
+    return Outcome(
+        state="negative" if negative else "inconclusive",
+        verdict=rate.outcome,
+        message=f"{plan.job.slo}: {rate.reason}.{note}",
+    )

@@ -1,0 +1,183 @@
+"""lm-evaluation-harness against a served model: the same items, in the same order, for each."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from optikit.errors import BadInput, EngineDied, OptikitError, UnknownName, nearest
+from optikit.spec.endpoint import Endpoint
+from optikit.spec.record import ItemScores
+
+__all__ = ["EVALUATOR"]
+
+SHIPPED = Path(__file__).parent / "_tasks"
+METRICS = ("acc", "exact_match", "acc_norm", "f1")
+"""The first that a task has is the one that is compared."""
+CONCURRENCY = 8
+_FREE_OF_LIBRARY = (".yaml", ".yml")
+
+
+class LmEval:
+    """Runs in the calling process; whoever calls gives it a worker of its own."""
+
+    name = "lm_eval"
+
+    def version(self) -> str:
+        """Version of lm-eval.
+
+        Raises:
+            OptikitError: it is not installed.
+        """
+        try:
+            return importlib.metadata.version("lm-eval")
+        except importlib.metadata.PackageNotFoundError:
+            raise OptikitError(
+                "the evaluate stage needs lm-eval; make setup, or: pip install 'optikit[evaluate]'"
+            ) from None
+
+    def check(self, tasks: Sequence[str]) -> None:
+        """As evaluators/base.py; shipped tasks and files cost no import of the library."""
+        self.version()
+        for task in tasks:
+            if task.endswith(_FREE_OF_LIBRARY) or task in _shipped():
+                _config(task)
+            elif task not in _library():
+                known = [*_shipped(), *_library()]
+                raise UnknownName(
+                    f"quality.tasks: unknown task {task!r}; {_few(nearest(task, known))}"
+                )
+
+    def score(
+        self,
+        endpoint: Endpoint,
+        tokenizer: Path,
+        tasks: Sequence[str],
+        *,
+        limit: int | None,
+        work: Path,
+    ) -> tuple[ItemScores, ...]:
+        """As evaluators/base.py."""
+        self.check(tasks)
+        from lm_eval import simple_evaluate
+        from lm_eval.tasks import TaskManager
+
+        own = [_config(t) if t.endswith(_FREE_OF_LIBRARY) or t in _shipped() else t for t in tasks]
+        arguments = {
+            "model": endpoint.model,
+            "base_url": f"{endpoint.base_url}/v1/completions",
+            "tokenizer": str(tokenizer),
+            "tokenizer_backend": "huggingface",
+            "tokenized_requests": True,
+            "num_concurrent": CONCURRENCY,
+            "max_retries": 2,
+            "timeout": 120,
+        }
+        with _quiet(work / "lm_eval.log"), _key(endpoint.api_key):
+            try:
+                found = simple_evaluate(
+                    model="local-completions",
+                    model_args=arguments,
+                    tasks=own,
+                    limit=limit,
+                    batch_size=1,
+                    bootstrap_iters=0,
+                    log_samples=True,
+                    task_manager=TaskManager(),
+                )
+            except (OSError, RuntimeError, ValueError) as error:
+                raise EngineDied(
+                    f"lm-eval got no whole answer from {endpoint.base_url}: "
+                    f"{type(error).__name__}: {error} (see {work / 'lm_eval.log'})"
+                ) from error
+        samples = (found or {}).get("samples", {})
+        if not samples:
+            raise BadInput(f"quality.tasks: {', '.join(tasks)} gave no items")
+        return tuple(_scores(name, rows) for name, rows in samples.items())
+
+
+def _scores(task: str, rows: Sequence[dict[str, Any]]) -> ItemScores:
+    rows = sorted(rows, key=lambda row: int(row["doc_id"]))
+    metric = next((name for name in METRICS if name in rows[0]), None)
+    if metric is None:
+        raise BadInput(
+            f"quality.tasks: {task} has none of the metrics {', '.join(METRICS)} an item; "
+            "choose a task that scores each item"
+        )
+    return ItemScores(task=task, metric=metric, scores=tuple(float(row[metric]) for row in rows))
+
+
+def _shipped() -> list[str]:
+    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def _library() -> list[str]:
+    from lm_eval.tasks import TaskManager
+
+    return list(TaskManager().all_tasks)
+
+
+def _config(task: str) -> dict[str, Any]:
+    """A shipped task or a user's file as lm-eval's dict, its data files as absolute paths."""
+    path = SHIPPED / f"{task}.yaml" if task in _shipped() else Path(task)
+    try:
+        # safe_load: lm-eval's !function would import code that lies beside the file
+        config = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise BadInput(f"quality.tasks: cannot read {path}: {error.strerror}") from None
+    except yaml.YAMLError as error:
+        raise BadInput(
+            f"quality.tasks: {path} is not plain YAML: {' '.join(str(error).split())}"
+        ) from None
+    if not isinstance(config, dict) or "task" not in config:
+        raise BadInput(f"quality.tasks: {path} is no task of lm-eval: it has no key 'task'")
+    data_files = config.get("dataset_kwargs", {}).get("data_files")
+    if isinstance(data_files, dict):
+        absolute = {split: str(path.parent.resolve() / name) for split, name in data_files.items()}
+        missing = [name for name in absolute.values() if not Path(name).is_file()]
+        if missing:
+            raise BadInput(f"quality.tasks: {path} names {missing[0]}, which does not exist")
+        config["dataset_kwargs"] = {**config["dataset_kwargs"], "data_files": absolute}
+    return config
+
+
+def _few(text: str, longest: int = 400) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} ..."
+
+
+@contextlib.contextmanager
+def _key(api_key: str | None) -> Iterator[None]:
+    """lm-eval reads the key from the environment only."""
+    before = os.environ.get("OPENAI_API_KEY")
+    os.environ["OPENAI_API_KEY"] = api_key or "none"
+    try:
+        yield
+    finally:
+        os.environ.pop("OPENAI_API_KEY")
+        if before is not None:
+            os.environ["OPENAI_API_KEY"] = before
+
+
+@contextlib.contextmanager
+def _quiet(log: Path) -> Iterator[None]:
+    """The library's words and progress bars go to a file."""
+    root = logging.getLogger()
+    before = root.handlers[:]
+    with log.open("a") as file:
+        writer = logging.StreamHandler(file)
+        root.handlers = [writer]
+        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            try:
+                yield
+            finally:
+                root.handlers = before
+
+
+EVALUATOR = LmEval()

@@ -1,0 +1,44 @@
+"""Tasks in this very process, one at a time: for debugging; a dying task takes the job along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from optikit.pools.base import Pool, Resources
+
+__all__ = ["POOLS"]
+
+T = TypeVar("T")
+
+
+class _InlinePool:
+    def submit(self, task: Callable[..., T], *args: Any, resources: Resources) -> Future[T]:
+        future: Future[T] = Future()
+        try:
+            future.set_result(task(*args))
+        except Exception as error:
+            # the task's failure belongs to whoever asks for its answer
+            future.set_exception(error)
+        return future
+
+
+class InlinePools:
+    """Pools without workers."""
+
+    name = "inline"
+
+    @contextmanager
+    def session(self, resources: Resources) -> Iterator[None]:
+        """Nothing to hold."""
+        yield
+
+    @contextmanager
+    def open(self, stage: str) -> Iterator[Pool]:
+        """A pool that runs a task when it is submitted."""
+        yield _InlinePool()
+
+
+POOLS = InlinePools()

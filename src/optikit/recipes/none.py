@@ -1,0 +1,36 @@
+"""No compression: the model as it is."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from optikit.spec.recipe import RecipeFacts
+
+
+@dataclass(frozen=True)
+class NoCompression:
+    """Copies the checkpoint."""
+
+    facts: RecipeFacts
+
+    def compress(
+        self, model: Path, out: Path, samples: Sequence[str], *, max_tokens: int, seed: int
+    ) -> None:
+        """As recipes/base.py."""
+        shutil.copytree(model, out)
+
+
+RECIPE = NoCompression(
+    facts=RecipeFacts(
+        name="none",
+        summary="the model as it is",
+        scheme="none",
+        needs_calibration=False,
+        default_samples=0,
+        block_bytes_per_parameter=2.0,
+        compute_dtype="own",
+    )
+)

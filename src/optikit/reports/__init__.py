@@ -1,0 +1,1 @@
+"""Views of the archive: figures recomputed from the records, nothing stored."""

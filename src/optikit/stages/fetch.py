@@ -1,0 +1,98 @@
+"""Fetch: the model and the dataset by content, checked, in the content-addressed store."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from optikit.errors import BadInput
+from optikit.pools.base import Resources
+from optikit.spec.plan import Plan
+from optikit.spec.record import FetchRecord
+from optikit.stages.base import Inputs, Tools, attempt
+from optikit.stores.base import path_of
+
+__all__ = ["STAGE", "licence_of"]
+
+_LICENCE_FILE = re.compile(r"^(licen[cs]e|copying)(\.(txt|md))?$", re.IGNORECASE)
+_FRONT_MATTER = re.compile(r"\A---\s*\n(?P<yaml>.*?)\n---\s*(\n|\Z)", re.DOTALL)
+_LICENCE_KEY = re.compile(r"""^license:[ \t]*["']?(?P<name>[^"'\n#]+)""", re.MULTILINE)
+_LONGEST = 200
+
+
+class Fetch:
+    """A dataset is taken only where the recipe calibrates on one."""
+
+    name = "fetch"
+
+    def run(self, tools: Tools, inputs: Inputs, plan: Plan, inputs_digest: str) -> FetchRecord:
+        """Verify and store.
+
+        Raises:
+            UnknownName: the model is not registered.
+            BadInput: the folder is no whole model, or is not what was registered.
+            UnsafeInput: pickle weights, code, or links that leave the folder.
+            DatasetError: no dataset there.
+        """
+        asked = plan.job.model
+        digest = None
+        if asked.uri is not None:
+            folder = path_of(asked.uri).absolute()
+        else:
+            registered = tools.models.find(asked.name, asked.version)
+            folder, digest = Path(registered.path), registered.digest
+        dataset = None
+        if plan.calibration_samples and plan.job.dataset is not None:
+            # absolute here: a worker may stand in another folder
+            dataset = Path(plan.job.dataset.path).expanduser().absolute()
+        record, attempts = attempt(
+            tools,
+            "fetch",
+            Resources(cpus=1.0),
+            _fetch_here,
+            tools.without_pool(),
+            folder,
+            digest,
+            dataset,
+            inputs_digest,
+        )
+        return record.model_copy(update={"attempts": attempts})
+
+
+def _fetch_here(
+    tools: Tools, folder: Path, digest: str | None, dataset: Path | None, inputs_digest: str
+) -> FetchRecord:
+    """In the worker: read, hash, copy what is not there yet."""
+    model = tools.models.take(folder)
+    if digest is not None and model.digest != digest:
+        raise BadInput(
+            f"{folder} is registered with {digest[:19]}... but holds {model.digest[:19]}...; "
+            "register the model again"
+        )
+    return FetchRecord(
+        inputs_digest=inputs_digest,
+        model=model,
+        dataset=tools.models.take_dataset(dataset) if dataset is not None else None,
+        licence=licence_of(Path(model.path)),
+    )
+
+
+def licence_of(folder: Path) -> str | None:
+    """The licence that a model folder states: its README's front matter, else the first line of
+    its licence file; None where it states none."""
+    readme = folder / "README.md"
+    if readme.is_file():
+        front = _FRONT_MATTER.match(readme.read_text(encoding="utf-8", errors="replace"))
+        named = _LICENCE_KEY.search(front["yaml"]) if front else None
+        if named and named["name"].strip():
+            return named["name"].strip()[:_LONGEST]
+    for file in sorted(folder.iterdir()):
+        if file.is_file() and _LICENCE_FILE.match(file.name):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            first = next((line.strip(" #\t") for line in lines if line.strip(" #\t")), None)
+            if first:
+                return first[:_LONGEST]
+    return None
+
+
+STAGE = Fetch()

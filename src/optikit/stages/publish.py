@@ -1,0 +1,217 @@
+"""Publish: a bundle that serves what was measured, a model version, the tracker's projection."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import yaml
+
+from optikit.adapters.hardware import hardware
+from optikit.core.bundle import HOST, MODEL, PORT, readable, readme, serve_script, serving_facts
+from optikit.core.certify import certify
+from optikit.core.outcome import shipped_trial
+from optikit.errors import OptikitError
+from optikit.spec.plan import Plan
+from optikit.spec.record import (
+    ArtifactRef,
+    Certificate,
+    PublishRecord,
+    QualityVerdict,
+    Trial,
+)
+from optikit.spec.serving import ServingConfig
+from optikit.stages._bundle import appearing, licence_files, link_file, link_tree, write_text
+from optikit.stages._projection import project
+from optikit.stages.base import Inputs, Tools, attempt, default_serving, resources_for
+
+__all__ = ["STAGE", "published_name"]
+
+_PORTS = (41_357, 52_468)
+"""Two ports, so that the words of the command that carry the port can be told by their change."""
+_LONGEST_NAME = 128
+
+
+@dataclass(frozen=True)
+class _Shipment:
+    """What goes out."""
+
+    name: str
+    recipe: str
+    model: ArtifactRef
+    serving: ServingConfig
+    trial: Trial | None
+    quality: QualityVerdict | None
+
+    @property
+    def registers(self) -> bool:
+        """Only what was shown to hold the SLO, or was never asked to, becomes a version."""
+        return self.trial is None or self.trial.rate_rps is not None
+
+
+class Publish:
+    """What ships is the gate's choice, else the uncompressed model, with the best trial's config.
+
+    =====================================  ==========================  ==========  ==========
+    measured                               certificate                 bundle      registered
+    =====================================  ==========================  ==========  ==========
+    a rate that holds the SLO              certified or preliminary    yes         yes
+    the SLO is infeasible                  negative                    yes         no
+    inconclusive                           preliminary, without rate   yes         no
+    the flow measures nothing              none                        yes         yes
+    every trial of it failed               none                        no          no
+    quality lost, ``fallback: none``       none                        no          no
+    =====================================  ==========================  ==========  ==========
+
+    A second run for the same job replaces the bundle and keeps the version.
+    """
+
+    name = "publish"
+
+    def run(self, tools: Tools, inputs: Inputs, plan: Plan, inputs_digest: str) -> PublishRecord:
+        """Write, register, project. A tracker that fails is an event, not a failure.
+
+        Raises:
+            OptikitError: the engine's environment is gone, or the disk is full.
+        """
+        shipment, why = _shipment(inputs, plan)
+        if shipment is None:
+            tools.journal.event("note", text=f"no bundle: {why}")
+            recipe = _recipe(inputs, plan)
+            name = published_name(plan.job.model.name, recipe)
+            project(tools, inputs, plan, name, recipe, None, None)
+            return PublishRecord(
+                inputs_digest=inputs_digest,
+                bundle=None,
+                model_name=name,
+                model_version=None,
+                trial=None,
+                certificate_digest=None,
+            )
+        bundle = tools.journal.home / "bundles" / tools.journal.job_id
+        certificate, digest = _write(tools, inputs, plan, shipment, bundle)
+        version = _register(tools, shipment, bundle, certificate) if shipment.registers else None
+        tools.journal.event("published", bundle=str(bundle), name=shipment.name, version=version)
+        shown = bundle if version else None
+        project(tools, inputs, plan, shipment.name, shipment.recipe, shown, certificate)
+        return PublishRecord(
+            inputs_digest=inputs_digest,
+            bundle=str(bundle),
+            model_name=shipment.name,
+            model_version=version,
+            trial=shipment.trial.id if shipment.trial else None,
+            certificate_digest=digest,
+        )
+
+
+def published_name(model: str, recipe: str) -> str:
+    """``<model>-<recipe>``, the model's name cut where the whole would be too long.
+
+    >>> published_name("smollm2-135m", "int_w8a8")
+    'smollm2-135m-int_w8a8'
+    """
+    return f"{model[: _LONGEST_NAME - len(recipe) - 1]}-{recipe}"
+
+
+def _recipe(inputs: Inputs, plan: Plan) -> str:
+    """The recipe of what ships; ``uncompressed`` where none was applied."""
+    chosen = inputs.chosen()
+    return chosen.recipe if chosen else "uncompressed"
+
+
+def _shipment(inputs: Inputs, plan: Plan) -> tuple[_Shipment | None, str]:
+    """What goes out, or why nothing can."""
+    chosen, variant = inputs.chosen(), inputs.ships()
+    if chosen is None and plan.flow.compresses and plan.job.fallback == "none":
+        return None, "no candidate kept the quality, and fallback is none"
+    trial = shipped_trial(inputs.benchmark, inputs.tune, variant)
+    if plan.flow.measures and (trial is None or trial.rate is None):
+        error = trial.error if trial else "it was not measured"
+        return None, f"the engine was never seen serving it: {error}"
+    model = inputs.model_of(variant)
+    if trial is not None and trial.model_digest != model.digest:
+        raise OptikitError(
+            f"trial {trial.id} measured {trial.model_digest[:19]}..., but "
+            f"{model.digest[:19]}... would ship; run the job again"
+        )
+    verdicts = inputs.evaluate.verdicts if inputs.evaluate and chosen else ()
+    recipe = _recipe(inputs, plan)
+    return _Shipment(
+        name=published_name(plan.job.model.name, recipe),
+        recipe=recipe,
+        model=model,
+        serving=trial.serving if trial else default_serving(plan, variant),
+        trial=trial,
+        quality=next((v for v in verdicts if chosen and v.candidate_id == chosen.id), None),
+    ), ""
+
+
+def _write(
+    tools: Tools, inputs: Inputs, plan: Plan, shipment: _Shipment, bundle: Path
+) -> tuple[Certificate | None, str | None]:
+    """Write the bundle; the certificate and the digest of its file."""
+    engine, serving, kind = tools.engine, shipment.serving, plan.sku.kind
+    version = engine.version()
+    one, two = (engine.command(Path(MODEL), serving, kind, host=HOST, port=port) for port in _PORTS)
+    command = [
+        a if a == b else a.replace(str(_PORTS[0]), PORT) for a, b in zip(one, two, strict=True)
+    ]
+    environment = engine.environment(serving, kind)
+    certificate = None
+    if shipment.trial is not None:
+        # asked in the pool: figures belong to the node that measures, not to the driver's
+        resources = resources_for(plan, serving.devices)
+        machine, _ = attempt(tools, "hardware facts", resources, hardware)
+        certificate = certify(
+            plan,
+            shipment.trial,
+            job_id=tools.journal.job_id,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            engine_version=version,
+            command=readable(command),
+            hardware=machine,
+            quality=shipment.quality,
+        )
+    proof = certificate.model_dump_json(indent=2) + "\n" if certificate else None
+    facts = serving_facts(plan, serving, command, environment, version, certificate)
+    fetched = inputs.fetched()
+    about = readme(
+        plan, shipment.name, shipment.recipe, certificate, shipment.quality, fetched.licence
+    )
+    with appearing(bundle) as work:
+        link_tree(Path(shipment.model.path), work / "model")
+        for file in licence_files(Path(fetched.model.path)):
+            link_file(file, work / file.name)
+        write_text(work / "serving.yaml", yaml.safe_dump(facts, sort_keys=False))
+        if proof is not None:
+            write_text(work / "certificate.json", proof)
+        script = serve_script(
+            command, environment, f"{plan.job.engine.name} {version}", shipment.name
+        )
+        write_text(work / "serve.sh", script, mode=0o755)
+        write_text(work / "README.md", about)
+    digest = f"sha256:{hashlib.sha256(proof.encode()).hexdigest()}" if proof else None
+    return certificate, digest
+
+
+def _register(
+    tools: Tools, shipment: _Shipment, bundle: Path, certificate: Certificate | None
+) -> str:
+    """The version of the model in the registry: the next number, once a job."""
+    job_id = tools.journal.job_id
+    for model in tools.models.list():
+        mine = model.name == shipment.name and model.tags.get("job_id") == job_id
+        if mine and model.digest == shipment.model.digest:
+            return model.version
+    tags = {
+        "job_id": job_id,
+        "recipe": shipment.recipe,
+        "bundle": str(bundle),
+        "status": certificate.status if certificate else "not measured",
+    }
+    return tools.models.add(Path(shipment.model.path), shipment.name, None, tags).version
+
+
+STAGE = Publish()

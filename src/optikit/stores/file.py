@@ -1,0 +1,314 @@
+"""The local registry and the content-addressed store, as plain files below OptiKIT's home.
+
+::
+
+    <home>/models/<name>/<version>.json     what a name and version stand for
+    <home>/artifacts/<sha256>/              a folder by content; its files are read-only
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from optikit.errors import BadInput, DatasetError, UnknownName, nearest
+from optikit.spec.record import ArtifactRef
+from optikit.stores._folder import DATASET_SUFFIXES, dataset_files, model_files
+from optikit.stores.base import RegisteredModel
+
+__all__ = ["FileModelStore", "folder_digest"]
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,127}")
+_CHUNK = 1 << 20
+_STALE_S = 86_400.0
+
+
+class FileModelStore:
+    """Models and datasets below one folder; safe for several processes at once.
+
+    A digest is the SHA-256 over the sorted lines ``<relative path>\\0<size>\\0<file's SHA-256>``.
+    Nothing is ever changed in place: entries and folders appear whole, by one rename or link.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.absolute()
+
+    @property
+    def _models(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def _artifacts(self) -> Path:
+        return self.home / "artifacts"
+
+    def find(self, name: str, version: str) -> RegisteredModel:
+        """The model of that name and version.
+
+        Raises:
+            UnknownName: nobody registered it; names the command that does.
+            BadInput: it is registered, but its folder is gone.
+        """
+        entry = self._entry(name, version)
+        if not entry.is_file():
+            versions = [model.version for model in self.list() if model.name == name]
+            known = (
+                f"registered versions of it: {', '.join(versions)}"
+                if versions
+                else nearest(name, {model.name for model in self.list()})
+            )
+            raise UnknownName(
+                f"model {name!r} version {version!r} is not registered; {known}. Register it with: "
+                f"optikit models add PATH --name {name} --version {version}"
+            )
+        model = _read(entry)
+        if not Path(model.path).is_dir():
+            raise BadInput(
+                f"model {name!r} version {version!r} is registered, but its folder {model.path} is "
+                f"gone; remove {entry} and register it again: "
+                f"optikit models add PATH --name {name} --version {version}"
+            )
+        return model
+
+    def add(
+        self, path: Path, name: str, version: str | None, tags: dict[str, str] | None = None
+    ) -> RegisteredModel:
+        """Register a folder. ``version`` None: one more than the highest whole number.
+
+        The same content under the same name and version again is the entry that exists.
+
+        Raises:
+            BadInput: not a model folder, or the version exists with other content.
+            UnsafeInput: pickle weights or code in the folder.
+        """
+        self._entry(name, version or "1")  # a bad name costs no copy
+        artifact = self.take(path)
+        while True:
+            chosen = version or self._next_version(name)
+            model = RegisteredModel(
+                name=name,
+                version=chosen,
+                path=artifact.path,
+                digest=artifact.digest,
+                size_bytes=artifact.size_bytes,
+                created=datetime.now(UTC).isoformat(timespec="microseconds"),
+                tags=tags or {},
+            )
+            entry = self._entry(name, chosen)
+            if _write_new(entry, model.model_dump_json(indent=2) + "\n"):
+                return model
+            existing = _read(entry)
+            if version is None:
+                continue  # somebody else took the number
+            if existing.digest == model.digest:
+                return existing
+            raise BadInput(
+                f"model {name!r} version {version!r} is registered with other content "
+                f"({existing.digest[:19]}..., created {existing.created}); versions never change: "
+                "choose another one"
+            )
+
+    def list(self) -> list[RegisteredModel]:
+        """All models, by name and then age."""
+        models = [_read(entry) for entry in self._models.glob("*/*.json")]
+        return sorted(models, key=lambda model: (model.name, model.created, model.version))
+
+    def take(self, path: Path, *, move: bool = False) -> ArtifactRef:
+        """Bring a model folder into the content-addressed store, verified, whole or not at all.
+
+        Which files are taken: see ``stores/_folder.py``. A folder that is an artifact already is
+        verified against its digest, not copied.
+
+        Args:
+            move: do not copy; the folder is gone when this returns (for what a job made itself).
+
+        Raises:
+            BadInput: no config.json, weights that are missing or cut short, an artifact whose
+                content is no longer that of its digest.
+            UnsafeInput: pickle weights or code in the folder, or a link that leaves it.
+        """
+        path = path.absolute()
+        artifact = self._take(path, model_files(path), "model", move)
+        if move and path.resolve() != Path(artifact.path).resolve():
+            shutil.rmtree(path, ignore_errors=True)
+        return artifact
+
+    def take_dataset(self, path: Path) -> ArtifactRef:
+        """Bring a dataset (a folder, or one file of JSONL, parquet or text) into the store.
+
+        Other files of a folder stay behind. The artifact is always a folder.
+
+        Raises:
+            DatasetError: no such path, or no file of these kinds.
+            UnsafeInput: a link that leaves the folder.
+        """
+        path = path.absolute()
+        if not path.exists():
+            raise DatasetError(f"no dataset at {path}; give a folder or file that exists")
+        root = path if path.is_dir() else path.parent
+        names = dataset_files(root) if path.is_dir() else [path.name]
+        if path.is_file() and path.suffix not in DATASET_SUFFIXES:
+            raise DatasetError(f"{path} is no JSONL, parquet or text file; name it .jsonl/.parquet")
+        return self._take(root, names, "dataset", move=False)
+
+    def _take(
+        self, root: Path, names: Sequence[str], kind: Literal["model", "dataset"], move: bool
+    ) -> ArtifactRef:
+        lines = {name: _line(root / name) for name in names}
+        digest = _digest(lines)
+        target = self._artifacts / digest
+        stored = root.resolve()
+        if stored.parent == self._artifacts.resolve() and stored.name != digest:
+            raise BadInput(
+                f"the artifact {stored} was changed after it was stored (its content is now "
+                f"{digest[:12]}...); remove it and register the original again"
+            )
+        if not _looks_like(target, lines):
+            self._bring(root, lines, target, move)
+        size = sum(size for size, _ in lines.values())
+        return ArtifactRef(kind=kind, digest=f"sha256:{digest}", path=str(target), size_bytes=size)
+
+    def _bring(
+        self, root: Path, lines: dict[str, tuple[int, str]], target: Path, move: bool
+    ) -> None:
+        self._artifacts.mkdir(parents=True, exist_ok=True)
+        self._sweep()
+        work = Path(tempfile.mkdtemp(prefix=".taking-", dir=self._artifacts))
+        try:
+            for name, line in lines.items():
+                copy = work / name
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                if move and _link_file(root / name, copy):
+                    continue
+                if _copy_file(root / name, copy) != line:
+                    raise BadInput(f"{root / name} changed while it was read; try again")
+            _sync_folders(work)
+            work.chmod(0o755)
+            if target.exists() and not _looks_like(target, lines):
+                target.rename(work.with_name(f"{work.name}-damaged"))
+            try:
+                work.rename(target)
+            except OSError:
+                if not _looks_like(target, lines):
+                    raise  # else somebody else stored the same content meanwhile
+            _sync(self._artifacts)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-taken, long ago enough that none is at work."""
+        for left in self._artifacts.glob(".taking-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _STALE_S:
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def _entry(self, name: str, version: str) -> Path:
+        """Raises BadInput for a name or version that could leave the registry."""
+        for what, word in (("name", name), ("version", version)):
+            if not _NAME.fullmatch(word):
+                raise BadInput(
+                    f"{word!r} cannot be a model's {what}; use up to 128 letters, digits and "
+                    "._+- and begin with a letter or digit"
+                )
+        return self._models / name / f"{version}.json"
+
+    def _next_version(self, name: str) -> str:
+        taken = [entry.stem for entry in (self._models / name).glob("*.json")]
+        return str(max((int(v) for v in taken if v.isdecimal()), default=0) + 1)
+
+
+def folder_digest(root: Path, names: Sequence[str]) -> str:
+    """Hex digest of the named files below ``root``, as the store computes it."""
+    return _digest({name: _line(root / name) for name in names})
+
+
+def _digest(lines: dict[str, tuple[int, str]]) -> str:
+    text = "".join(f"{name}\0{size}\0{sha}\n" for name, (size, sha) in sorted(lines.items()))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _line(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _looks_like(target: Path, lines: dict[str, tuple[int, str]]) -> bool:
+    """Cheap: the same names and sizes; contents were compared when the folder was stored."""
+    if not target.is_dir():
+        return False
+    found = {
+        path.relative_to(target).as_posix(): path.stat().st_size
+        for path in target.rglob("*")
+        if path.is_file()
+    }
+    return found == {name: size for name, (size, _) in lines.items()}
+
+
+def _copy_file(source: Path, copy: Path) -> tuple[int, str]:
+    sha = hashlib.sha256()
+    with source.open("rb") as reader, copy.open("xb") as writer:
+        while chunk := reader.read(_CHUNK):
+            sha.update(chunk)
+            writer.write(chunk)
+        writer.flush()
+        os.fchmod(writer.fileno(), 0o444)  # bundles link to it: nobody edits it by accident
+        os.fsync(writer.fileno())
+        return writer.tell(), sha.hexdigest()
+
+
+def _link_file(source: Path, link: Path) -> bool:
+    """A second name for a file; False where the file system has none to give."""
+    try:
+        os.link(source.resolve(), link)
+    except OSError:
+        return False
+    with link.open("rb") as file:
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
+    return True
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folders(root: Path) -> None:
+    for base, _, _ in os.walk(root):
+        _sync(Path(base))
+
+
+def _read(entry: Path) -> RegisteredModel:
+    try:
+        content = json.loads(entry.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BadInput(f"the registry entry {entry} cannot be read: {error}") from None
+    return RegisteredModel.parse(content, str(entry))
+
+
+def _write_new(path: Path, text: str) -> bool:
+    """Write a whole file under a name that must be free; False where it is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".new-", encoding="utf-8") as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+        try:
+            os.link(new.name, path)  # unlike a rename, it never replaces what is there
+        except FileExistsError:
+            return False
+    path.chmod(0o644)
+    _sync(path.parent)
+    return True

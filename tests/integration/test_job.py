@@ -1,0 +1,346 @@
+"""Whole jobs on real parts: Ray, vLLM, llm-compressor, lm-eval, Optuna, MLflow; a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from models import tiny_llama
+
+from optikit.adapters.process import end_group, free_port, members
+from optikit.api import Job, leftovers
+from optikit.spec.endpoint import ProcessGroup
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
+
+ROOT = Path(__file__).parents[2]
+OPTIKIT = str(Path(sys.executable).with_name("optikit"))
+SPEC: dict[str, Any] = {
+    "flow": "quantize_and_tune",
+    "model": {"name": "tiny", "version": "1"},
+    "dataset": {"path": str(ROOT / "examples/data/calibration")},
+    "flow_params": {
+        "recipe": "int_w8a8",
+        "num_trials": 1,
+        "calibration_samples": 16,
+        "calibration_tokens": 64,
+    },
+    "compute": {"sku": "CPU_2"},
+    "workload": {"prompt_tokens": 16, "output_tokens": 4},
+    "slo": ["p95(e2e) <= 2 s"],
+    "method": {"requests_per_probe": 40, "rate_tolerance": 0.5, "max_probes": 4},
+    "quality": {"limit": 8},
+}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A home with the tiny model registered under the names that the tests use."""
+    folder = tmp_path_factory.mktemp("home with space")
+    model = tiny_llama(ROOT / ".cache/models/tiny-llama")
+    for name in ("tiny", "smollm2-135m"):
+        run(folder, "models", "add", str(model), "--name", name, "--version", "1")
+    yield folder
+    assert leftovers(folder) == []
+
+
+def run(home: Path, *argv: str, code: int = 0, timeout: float = 900) -> str:
+    """One optikit command; its standard output."""
+    done = subprocess.run(
+        [OPTIKIT, *argv],
+        env=environment(home),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout if code == 0 else done.stdout + done.stderr
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {**os.environ, "OPTIKIT_HOME": str(home), "RAY_AUTH_MODE": "disabled"}
+
+
+def write_spec(folder: Path, **changes: Any) -> str:
+    path = folder / "job.yaml"
+    path.write_text(yaml.safe_dump({**SPEC, **changes}))
+    return str(path)
+
+
+def submit(home: Path, folder: Path, pool: str = "process", **changes: Any) -> Job:
+    out = run(home, "submit", write_spec(folder, **changes), "--detach", "--json", "--pool", pool)
+    return Job.open(json.loads(out)["id"], home)
+
+
+def wait_for(job: Job, what: Callable[[dict[str, Any]], bool], seconds: float = 300) -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        events = list(job.archive.events())
+        if any(what(event) for event in events):
+            return
+        ended = [e for e in events if e["kind"] == "state" and e["state"] != "running"]
+        assert not ended or events[-1]["kind"] != "state", f"{ended}\n{job.logs()[-3000:]}"
+        time.sleep(0.1)
+    raise AssertionError(f"it did not come to that: {events[-3:]}")
+
+
+def test_the_readmes_example_runs_all_six_stages_on_ray(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme = (ROOT / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", readme, re.S)
+    assert code is not None
+    monkeypatch.setenv("OPTIKIT_HOME", str(home))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.chdir(ROOT)
+    names: dict[str, Any] = {}
+    exec(compile(code[1], "README.md", "exec"), names)
+    result = names["result"]
+    assert result.state in ("done", "negative"), result.message
+
+    facts = json.loads(run(home, "show", result.job_id, "--json"))
+    assert [stage["name"] for stage in facts["stages"]] == [
+        "fetch",
+        "compress",
+        "evaluate",
+        "benchmark",
+        "tune",
+        "publish",
+    ]
+    if facts["verdict"] == "lost":  # a random model may lose items; the gate then ends the job
+        pytest.fail(f"choose items that the tiny model keeps: {facts['message']}")
+    assert all(stage["state"] == "done" for stage in facts["stages"])
+    assert set(facts["corners"]) == {"baseline", "quantized", "tuned", "both"}
+    both = facts["corners"]["both"]
+    assert both["slo_met"] is True
+    assert both["rate_rps"] >= facts["corners"]["quantized"]["rate_rps"] > 0
+    assert facts["quality"][0]["tasks"][0]["items"] > 0
+    bundle = Path(facts["bundle"])
+    certificate = json.loads((bundle / "certificate.json").read_text())
+    assert certificate["rate_rps"] == pytest.approx(both["rate_rps"])
+    assert certificate["status"] == "preliminary"
+    shipped = json.loads((bundle / "model/config.json").read_text())
+    assert "quantization_config" in shipped
+    trials = json.loads(run(home, "trials", result.job_id, "--json"))
+    assert len([t for t in trials if t["purpose"] == "tune"]) == 4
+    figures_follow_from_the_raw_timings(result.job_id, home, trials)
+    serve_sh_answers(bundle)
+
+
+def figures_follow_from_the_raw_timings(
+    job_id: str, home: Path, trials: list[dict[str, Any]]
+) -> None:
+    """A reader recomputes a printed percentile from the requests."""
+    from statistics import quantiles
+
+    checked = 0
+    for trial in trials:
+        for probe in (trial["rate"] or {"probes": []})["probes"]:
+            if probe["phase"] != "open" or probe["measurement"]["failed"]:
+                continue
+            raw = home / "jobs" / job_id / "trials" / trial["id"] / probe["raw"]
+            rows = [json.loads(line) for line in raw.read_text().splitlines()]
+            assert len(rows) == probe["measurement"]["requests"]
+            e2e = [1000 * (row["end_s"] - row["sent_s"]) for row in rows]
+            printed = next(
+                q["value_ms"]
+                for q in probe["measurement"]["quantiles"]
+                if q["metric"] == "e2e" and q["percentile"] == 50
+            )
+            assert printed == pytest.approx(quantiles(e2e, n=2)[0], rel=0.1)
+            checked += 1
+    assert checked > 0
+
+
+def serve_sh_answers(bundle: Path) -> None:
+    """The bundle serves by itself."""
+    port = free_port()
+    server = subprocess.Popen(
+        [str(bundle / "serve.sh")],
+        env={**os.environ, "PORT": str(port)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until = time.monotonic() + 180
+        while True:
+            assert server.poll() is None, "serve.sh ended by itself"
+            assert time.monotonic() < until, "serve.sh did not answer"
+            try:
+                assert len(completion(port)) > 0
+                break
+            except OSError:
+                time.sleep(0.5)
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            pass
+        finally:
+            subprocess.run(["kill", "-KILL", "--", f"-{server.pid}"], check=False)
+
+
+def completion(port: int) -> str:
+    base = f"http://127.0.0.1:{port}/v1"
+    with urllib.request.urlopen(f"{base}/models", timeout=10) as answer:
+        model = json.load(answer)["data"][0]["id"]
+    body = json.dumps({"model": model, "prompt": [5, 6, 7], "max_tokens": 4, "ignore_eos": True})
+    request = urllib.request.Request(
+        f"{base}/completions", body.encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(json.load(answer)["choices"][0])
+
+
+def test_an_engine_killed_in_the_middle_of_a_trial_costs_an_attempt_not_the_job(
+    home: Path, tmp_path: Path
+) -> None:
+    job = submit(home, tmp_path, flow="tune")
+    wait_for(job, lambda e: e["kind"] == "probe")
+    os.killpg(job.archive.groups()[-1].pgid, signal.SIGKILL)
+    result = job.result(timeout_s=600)
+    assert result.state == "done", result.message
+    failed = job.archive.of_kind("attempt_failed")
+    assert len(failed) == 1
+    assert [t.attempts for t in job.trials()].count(2) == 1
+    assert all(t.state == "complete" for t in job.trials())
+    assert leftovers(home) == []
+
+
+def test_cancelled_in_each_stage_then_resumed_to_the_end(home: Path, tmp_path: Path) -> None:
+    job = submit(home, tmp_path)
+    stages = ["fetch", "compress", "evaluate", "benchmark", "tune", "publish"]
+    for stage in stages:
+        wait_for(job, lambda e, s=stage: e["kind"] == "stage" and e["stage"] == s)  # type: ignore[misc]
+        if not job.cancel():
+            break  # publish may be over before it can be stopped
+        status = job.status()
+        if status["state"] == "done":
+            break
+        assert (status["state"], status["exit_code"]) == ("cancelled", 130)
+        assert [g for g in job.archive.groups() if members(g)] == []
+        assert job.archive.damaged_lines() == 0
+        bundles = home / "bundles"
+        assert not bundles.exists() or not list(bundles.glob(f"*{job.id}*"))
+        job.resume("process")
+    result = job.result(timeout_s=900)
+    assert result.state in ("done", "negative"), result.message
+    done = [e["stage"] for e in job.archive.of_kind("stage") if e["state"] == "done"]
+    assert sorted(done) == sorted(stages)  # each stage was finished exactly once
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, flow="benchmark")
+    client = subprocess.Popen(
+        [OPTIKIT, "submit", spec, "--pool", "process"],
+        env=environment(home),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    assert client.stdout is not None
+    for line in client.stdout:
+        if "trial b0" in line:
+            break
+    os.killpg(client.pid, signal.SIGINT)
+    rest, _ = client.communicate(timeout=90)
+    assert client.returncode == 130
+    assert "was cancelled" in rest
+    job = Job.open("last", home)
+    assert job.status()["state"] == "cancelled"
+    assert leftovers(home) == []
+
+
+def test_a_killed_driver_is_interrupted_and_resumed(home: Path, tmp_path: Path) -> None:
+    job = submit(home, tmp_path, flow="tune")
+    wait_for(job, lambda e: e["kind"] == "trial")
+    wait_for(job, lambda e: e["kind"] == "stage" and e["stage"] == "tune")
+    wait_for(job, lambda e: e["kind"] == "process_group" and "trial t" in e["group"]["what"])
+    first = job.trials()[0]
+    os.kill(job.archive.of_kind("state")[-1]["pid"], signal.SIGKILL)
+    until = time.monotonic() + 30
+    while leftovers(home) and time.monotonic() < until:
+        time.sleep(0.2)
+    assert leftovers(home) == []
+    assert job.status()["state"] == "interrupted"
+    result = job.resume("process").result(timeout_s=600)
+    assert result.state == "done", result.message
+    assert job.trials()[0] == first  # it was not measured again
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"engine": {"flags": {"no-such-flag": 1}}, "flow": "benchmark"}, ["no-such-flag"]),
+        ({"dataset": {"path": "EMPTY"}}, ["text"]),
+        ({"flow_params": {"calibration_samples": 100_000}}, ["100000"]),
+        ({"quality": {"tasks": ["no_such_task"]}}, ["no_such_task"]),
+    ],
+)
+def test_what_goes_wrong_inside_a_stage_is_one_clear_error(
+    home: Path, tmp_path: Path, changes: dict[str, Any], words: list[str]
+) -> None:
+    if changes.get("dataset"):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data/rows.jsonl").write_text('{"number": 1}\n{"number": 2}\n')
+        changes = {"dataset": {"path": str(tmp_path / "data")}}
+    code = 1 if "engine" in changes else 2
+    spec = write_spec(tmp_path, **changes)
+    output = run(home, "submit", spec, "--pool", "process", code=code, timeout=300)
+    error = output[output.index("error: ") :]
+    assert "Traceback" not in output
+    for word in words:
+        assert word in error
+    assert leftovers(home) == []
+
+
+def test_a_taken_port_is_named(home: Path, tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        spec = write_spec(tmp_path, flow="benchmark", engine={"port": port})
+        output = run(home, "submit", spec, "--pool", "process", code=2, timeout=120)
+    assert str(port) in output[output.index("error: ") :]
+
+
+def test_an_slo_that_nothing_can_meet_is_a_result(home: Path, tmp_path: Path) -> None:
+    spec = write_spec(tmp_path, flow="benchmark", slo=["p50(e2e) <= 0.01 ms"])
+    output = run(home, "submit", spec, "--pool", "process", code=3, timeout=300)
+    assert "infeasible" in output
+
+
+def test_what_the_archive_names_dead_is_dead(home: Path) -> None:
+    """The leftover check sees a process that lives: it can fail."""
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    stat = Path(f"/proc/{child.pid}/stat").read_text()
+    group = ProcessGroup(
+        pgid=child.pid,
+        started_ticks=int(stat.rsplit(")", 1)[1].split()[19]),
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        what="a sleeper",
+    )
+    job = Job.open("last", home)
+    job.archive.event("process_group", group=group.model_dump(mode="json"))
+    assert "a sleeper" in run(home, "doctor", "--leftovers", code=1)
+    end_group(group, grace_s=1.0)
+    child.wait()
+    run(home, "doctor", "--leftovers")

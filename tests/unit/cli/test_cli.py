@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from optikit.cli import VERBS, main, parser
+
+TALK = {
+    "flow": "quantize_and_tune",
+    "model": {"name": "llama-70b", "version": "v1.0"},
+    "dataset": {"path": "/data/calibration"},
+    "flow_params": {"recipe": "int_w8a8", "num_trials": 5},
+    "compute": {"sku": "H100_8"},
+}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OPTIKIT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> Any:
+    def write(**changes: object) -> str:
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump({**TALK, **changes}))
+        return str(path)
+
+    return write
+
+
+def test_every_verb_is_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+    assert "130 cancelled" in text
+
+
+def test_the_talks_spec_is_planned(spec: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", spec(), "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["flow"] == "quantize_and_tune"
+    assert plan["stages"] == ["fetch", "compress", "evaluate", "benchmark", "tune", "publish"]
+    assert (plan["sku"], plan["recipe"], plan["trials"]) == ("H100_8", "int_w8a8", 5)
+    assert plan["tensor_parallel"] == [1, 2, 4, 8]
+    assert plan["baseline_tensor_parallel"] == [2, 4, 8]
+    assert plan["disk_bytes"] > 200e9
+    assert plan["calibration_samples"] == 256
+
+
+def test_the_table_shows_every_default_and_the_shapes_source(
+    spec: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", spec()]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for word in (
+        "70.55 B parameters",
+        "Poisson".lower(),
+        "300 requests a probe",
+        "everyday_facts",
+        "fallback none",
+        "512 prompt",
+        "device-hours",
+        "shipped",
+        "tpe",
+    ):
+        assert word in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"flow": "quantise"}, ["unknown flow", "quantize"]),
+        ({"flow_params": {"recipe": "int_w8a9"}}, ["unknown recipe", "int_w8a8"]),
+        ({"compute": {"sku": "B200_8"}}, ["compute.sku", "H200_8"]),
+        ({"tuner": "bayes"}, ["unknown tuner", "tpe"]),
+        ({"engine": "vllmm"}, ["unknown engine", "vllm"]),
+        ({"method": "doublin"}, ["doubling"]),
+        ({"budgett": {}}, ["budgett", "budget"]),
+        ({"slo": "p95(e2e) <= 0 ms"}, ["above 0"]),
+        ({"workload": {"prompt_tokens": 100_000}}, ["context of 8192"]),
+        ({"model": {"name": "unheard-of"}}, ["optikit models add PATH --name unheard-of"]),
+        ({"model": {"name": "m", "uri": "/nowhere"}}, ["/nowhere"]),
+        ({"model": {"name": "m", "uri": "s3://b/m"}}, ["file:///absolute/path"]),
+        ({"flow_params": {"space": {"tensor_parallel": [3]}}}, ["64 attention heads"]),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_2(
+    spec: Any, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], words: list[str]
+) -> None:
+    assert main(["plan", spec(**changes)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert captured.err.count("\n") == 1
+    for word in words:
+        assert word in captured.err
+
+
+def test_submit_of_an_unregistered_model_names_the_command(
+    spec: Any, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["submit", spec()]) == 2
+    error = capsys.readouterr().err
+    assert "optikit models add PATH --name llama-70b --version v1.0" in error
+    assert not (home / "jobs").exists()
+
+
+@pytest.mark.parametrize("text", ["[1, 2", "- a", "x: !!python/object/apply:os.system [id]", ""])
+def test_what_is_no_spec(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    assert main(["plan", str(path)]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_a_missing_file(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "/no/such.yaml"]) == 2
+    assert "/no/such.yaml" in capsys.readouterr().err
+
+
+def test_an_empty_home(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["show", "last"]) == 2
+    assert "no job 'last'" in capsys.readouterr().err
+    assert main(["doctor", "--leftovers"]) == 0
+
+
+def test_every_verb_that_prints_facts_takes_json() -> None:
+    for argv in (
+        ["plan", "x"],
+        ["submit", "x"],
+        ["status", "x"],
+        ["trials", "x"],
+        ["show", "x"],
+        ["logs", "x"],
+        ["list"],
+        ["cancel", "x"],
+        ["doctor"],
+        ["models", "list"],
+    ):
+        assert parser().parse_args([*argv, "--json"]).json is True

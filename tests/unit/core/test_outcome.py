@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from optikit.core.outcome import after_evaluate, final, shipped_trial
+from optikit.core.plan import make_plan
+from optikit.flows import FLOWS
+from optikit.spec.job import OptimizationJob
+from optikit.spec.model import ModelShape
+from optikit.spec.plan import Plan
+from optikit.spec.recipe import EngineFacts, RecipeFacts
+from optikit.spec.record import BenchmarkRecord, EvaluateRecord, QualityVerdict, Trial, TuneRecord
+
+
+def plan(**spec: Any) -> Plan:
+    shape = ModelShape(
+        architecture="x",
+        layers=2,
+        hidden=64,
+        heads=4,
+        kv_heads=2,
+        head_dim=16,
+        intermediate=128,
+        vocab=1000,
+        max_context=2048,
+        source="test",
+    )
+    recipe = RecipeFacts(
+        name="int_w8a8_rtn",
+        summary="",
+        scheme="W8A8",
+        needs_calibration=False,
+        default_samples=0,
+        block_bytes_per_parameter=1.0,
+        compute_dtype="int8",
+    )
+    job = OptimizationJob.parse({"model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec})
+    engine = EngineFacts(name="vllm", serves={"cpu": ("none", "W8A8")})
+    flow = FLOWS.load(job.flow)
+    return make_plan(job, flow, shape, engine, recipe if flow.compresses else None)
+
+
+def gate(verdict: str, chosen: str | None) -> EvaluateRecord:
+    one = QualityVerdict.parse(
+        {"candidate_id": "c0", "verdict": verdict, "margin": 0.01, "reason": "why", "tasks": ()}
+    )
+    return EvaluateRecord(inputs_digest="d", verdicts=(one,), chosen=chosen)
+
+
+def trial(name: str, outcome: str, variant: str = "compressed") -> Trial:
+    return Trial.parse(
+        {
+            "id": name,
+            "number": 0,
+            "purpose": "tune",
+            "variant": variant,
+            "state": "complete",
+            "model_digest": "d",
+            "serving": {"max_model_len": 64},
+            "rate": {
+                "outcome": outcome,
+                "rate_rps": 2.0 if outcome == "pass" else None,
+                "preliminary": True,
+                "reason": "because",
+                "method": "doubling",
+                "requests": 60,
+            },
+        }
+    )
+
+
+def test_the_gate() -> None:
+    assert after_evaluate(plan(), gate("kept", "c0")) is None
+    assert after_evaluate(plan(), gate("cannot tell", "c0")) is None
+    lost = after_evaluate(plan(), gate("lost", None))
+    assert lost is not None
+    assert (lost.state, lost.verdict, lost.exit_code) == ("negative", "lost", 3)
+    assert after_evaluate(plan(fallback="baseline"), gate("lost", None)) is None
+    stop = after_evaluate(plan(quality={"on_cannot_tell": "stop"}), gate("cannot tell", "c0"))
+    assert stop is not None
+    assert stop.exit_code == 4
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("pass", 0), ("infeasible", 3), ("inconclusive", 4)])
+def test_the_shipped_trial_decides(outcome: str, code: int) -> None:
+    tune = TuneRecord(inputs_digest="d", trials=(trial("t0", outcome),), winner="t0")
+    answer = final(plan(), gate("kept", "c0"), None, tune)
+    assert (answer.verdict, answer.exit_code) == (outcome, code)
+
+
+def test_cannot_tell_and_a_fallback_are_said() -> None:
+    tune = TuneRecord(inputs_digest="d", trials=(trial("t0", "pass"),), winner="t0")
+    assert "cannot tell" in final(plan(), gate("cannot tell", "c0"), None, tune).message
+    fell = final(plan(fallback="baseline"), gate("lost", None), None, tune).message
+    assert "uncompressed model ships" in fell
+
+
+def test_without_a_winner_the_default_of_the_shipped_variant_speaks() -> None:
+    benchmark = BenchmarkRecord(
+        inputs_digest="d",
+        trials=(trial("b0", "pass", "baseline"), trial("b1", "infeasible", "compressed")),
+    )
+    tune = TuneRecord(inputs_digest="d", trials=(), winner=None)
+    found = shipped_trial(benchmark, tune, "compressed")
+    assert found is not None
+    assert found.id == "b1"
+    assert final(plan(), gate("kept", "c0"), benchmark, tune).exit_code == 3
+
+
+def test_a_flow_without_load_ends_with_its_quality() -> None:
+    answer = final(plan(flow="quantize"), gate("kept", "c0"), None, None)
+    assert (answer.state, answer.verdict, answer.exit_code) == ("done", "kept", 0)

@@ -1,0 +1,128 @@
+import json
+import struct
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from optikit.errors import BadInput, DatasetError, UnknownName
+from optikit.pools.base import Resources
+from optikit.spec.job import OptimizationJob
+from optikit.spec.plan import Plan
+from optikit.stages.base import Inputs, Tools
+from optikit.stages.fetch import STAGE, licence_of
+from optikit.stores.file import FileModelStore
+
+
+@pytest.mark.parametrize(
+    ("readme", "expected"),
+    [
+        ("---\nlanguage: en\nlicense: apache-2.0\n---\n# M\n", "apache-2.0"),
+        ("---\nlicense: 'mit' # really\n---\n", "mit"),
+        ("# M\nlicense: not front matter\n", "The Licence"),
+        ("---\nlicense:\ntags: x\n---\n", "The Licence"),
+        (None, "The Licence"),
+    ],
+)
+def test_the_licence_a_folder_states(tmp_path: Path, readme: str | None, expected: str) -> None:
+    (tmp_path / "LICENSE").write_text("\n  # The Licence\nmore\n")
+    if readme is not None:
+        (tmp_path / "README.md").write_text(readme)
+    assert licence_of(tmp_path) == expected
+
+
+def test_a_folder_that_states_none(tmp_path: Path) -> None:
+    (tmp_path / "license_notes.json").write_text("{}")
+    assert licence_of(tmp_path) is None
+
+
+class Pool:
+    """Runs a task at once."""
+
+    def submit(self, task: Callable[..., Any], *args: Any, resources: Resources) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(task(*args))
+        return future
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "a model"
+    path.mkdir()
+    header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (path / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + b"a")
+    (path / "config.json").write_text("{}")
+    (path / "LICENSE").write_text("Apache License\n")
+    return path
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Tools:
+    nothing = cast(Any, None)
+    return Tools(
+        journal=nothing,
+        pool=Pool(),
+        engine=nothing,
+        generator=nothing,
+        evaluator=nothing,
+        recipe=None,
+        tuner=nothing,
+        models=FileModelStore(tmp_path / "home"),
+        tracker=nothing,
+    )
+
+
+def plan(samples: int = 0, **spec: Any) -> Plan:
+    """Only what fetch reads of a plan."""
+    job = OptimizationJob.parse({"model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec})
+    return cast(Plan, cast(Any, Plan).model_construct(job=job, calibration_samples=samples))
+
+
+def test_a_registered_model_is_fetched_by_content(tools: Tools, folder: Path) -> None:
+    registered = tools.models.add(folder, "m", "1")
+    record = STAGE.run(tools, Inputs(), plan(), "digest")
+    assert record.model.digest == registered.digest
+    assert record.model.path == registered.path
+    assert record.licence == "Apache License"
+    assert record.dataset is None
+    assert record.inputs_digest == "digest"
+
+
+def test_a_folder_is_fetched_by_its_uri(tools: Tools, folder: Path) -> None:
+    spec = plan(model={"name": "m", "uri": folder.as_uri()})
+    record = STAGE.run(tools, Inputs(), spec, "d")
+    assert (Path(record.model.path) / "config.json").is_file()
+    assert record.model.path != str(folder)
+
+
+def test_an_unregistered_model_names_the_command(tools: Tools) -> None:
+    with pytest.raises(UnknownName, match="optikit models add PATH --name m --version 1"):
+        STAGE.run(tools, Inputs(), plan(), "d")
+
+
+def test_a_dataset_is_taken_only_for_calibration(
+    tools: Tools, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools.models.add(folder, "m", "1")
+    monkeypatch.chdir(tmp_path)
+    spec: dict[str, Any] = {"dataset": {"path": "data"}}
+    assert STAGE.run(tools, Inputs(), plan(0, **spec), "d").dataset is None
+    with pytest.raises(DatasetError, match=f"no dataset at {tmp_path}/data"):
+        STAGE.run(tools, Inputs(), plan(8, **spec), "d")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jsonl").write_text('{"text": "x"}\n')
+    dataset = STAGE.run(tools, Inputs(), plan(8, **spec), "d").dataset
+    assert dataset is not None
+    assert dataset.kind == "dataset"
+    assert [p.name for p in Path(dataset.path).iterdir()] == ["a.jsonl"]
+
+
+def test_a_registered_model_that_was_changed_is_refused(tools: Tools, folder: Path) -> None:
+    registered = tools.models.add(folder, "m", "1")
+    config = Path(registered.path) / "config.json"
+    config.chmod(0o644)
+    config.write_text('{"changed": 1}')
+    with pytest.raises(BadInput, match="was changed after it was stored"):
+        STAGE.run(tools, Inputs(), plan(), "d")

@@ -1,0 +1,470 @@
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from optikit.adapters import hardware
+from optikit.core.plan import make_plan
+from optikit.core.shape import shape_from_config
+from optikit.errors import OptikitError
+from optikit.flows import FLOWS
+from optikit.pools.base import Resources
+from optikit.spec.job import OptimizationJob
+from optikit.spec.plan import Plan
+from optikit.spec.recipe import EngineFacts, RecipeFacts
+from optikit.spec.record import (
+    ArtifactRef,
+    BenchmarkRecord,
+    Candidate,
+    Certificate,
+    CompressRecord,
+    EvaluateRecord,
+    FetchRecord,
+    PublishRecord,
+    QualityVerdict,
+    Trial,
+    TuneRecord,
+)
+from optikit.spec.serving import ServingConfig
+from optikit.stages.base import Inputs, Tools
+from optikit.stages.publish import STAGE, published_name
+from optikit.stores.file import FileModelStore
+
+FACTS = EngineFacts(name="fake", serves={"cpu": ("none", "W8A8")})
+
+
+class Pool:
+    """Runs a task at once."""
+
+    def submit(self, task: Callable[..., Any], *args: Any, resources: Resources) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(task(*args))
+        return future
+
+
+class Engine:
+    """Its server is a Python one-liner."""
+
+    facts = FACTS
+
+    def version(self) -> str:
+        return "1.0"
+
+    def command(
+        self, model: Path, serving: ServingConfig, device: str, *, host: str, port: int
+    ) -> list[str]:
+        code = "import sys; print(sys.argv)"
+        return [
+            *("/a python", "-c", code, "--model", str(model)),
+            *(f"--listen={host}:{port}", "--seqs", str(serving.max_num_seqs)),
+        ]
+
+    def environment(self, serving: ServingConfig, device: str) -> dict[str, str]:
+        return {"THREADS": "1"}
+
+
+@dataclass
+class Journal:
+    """Keeps events in memory."""
+
+    home: Path
+    job_id: str = "j1"
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def event(self, kind: str, **facts: Any) -> None:
+        self.events.append((kind, facts))
+
+    def kinds(self) -> list[str]:
+        return [kind for kind, _ in self.events]
+
+
+@dataclass
+class Tracker:
+    """Remembers what it was told, or fails."""
+
+    name: str = "fake"
+    error: Exception | None = None
+    told: list[dict[str, Any]] = field(default_factory=list)
+
+    def record(
+        self,
+        home: Path,
+        job_id: str,
+        params: Mapping[str, str],
+        metrics: Mapping[str, float],
+        trials: Sequence[Trial],
+        bundle: Path | None,
+        model_name: str,
+        tags: Mapping[str, str],
+    ) -> str | None:
+        if self.error:
+            raise self.error
+        self.told.append({**locals()})
+        return "7"
+
+
+def model_folder(folder: Path, weight: bytes, licence: bool) -> Path:
+    folder.mkdir(parents=True)
+    header = json.dumps({"w": {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}}).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + weight)
+    (folder / "config.json").write_text("{}")
+    if licence:
+        (folder / "LICENSE").write_text("Apache License\n")
+    return folder
+
+
+def plan(**spec: Any) -> Plan:
+    config = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 128,
+        "vocab_size": 256,
+        "max_position_embeddings": 2048,
+    }
+    recipe = RecipeFacts(
+        name="int_w8a8",
+        summary="",
+        scheme="W8A8",
+        needs_calibration=False,
+        default_samples=0,
+        block_bytes_per_parameter=1.0,
+        compute_dtype="int8",
+    )
+    job = OptimizationJob.parse(
+        {
+            "model": {"name": "m"},
+            "compute": {"sku": "CPU_2"},
+            "slo": ["p95(e2e) <= 500 ms"],
+            "engine": "fake",
+            **spec,
+        }
+    )
+    flow = FLOWS.load(job.flow)
+    shape = shape_from_config(config, "test")
+    return make_plan(job, flow, shape, FACTS, recipe if flow.compresses else None)
+
+
+def trial(name: str, model: ArtifactRef, variant: str, rate: float | None) -> Trial:
+    return Trial.parse(
+        {
+            "id": name,
+            "number": 0,
+            "purpose": "benchmark" if name.startswith("b") else "tune",
+            "variant": variant,
+            "state": "complete",
+            "model_digest": model.digest,
+            "serving": {"max_model_len": 64, "max_num_seqs": 16 if name.startswith("t") else 4},
+            "rate": {
+                "outcome": "infeasible" if rate is None else "pass",
+                "rate_rps": rate,
+                "preliminary": True,
+                "reason": "p95(e2e) is 900 ms" if rate is None else "held",
+                "method": "doubling",
+                "requests": 60,
+            },
+        }
+    )
+
+
+@dataclass
+class Case:
+    """A job up to publish."""
+
+    tools: Tools
+    inputs: Inputs
+    plan: Plan
+    journal: Journal
+    tracker: Tracker
+    compressed: ArtifactRef
+    fetched: ArtifactRef
+
+    @property
+    def bundle(self) -> Path:
+        return self.journal.home / "bundles" / "j1"
+
+    def run(self, **inputs: Any) -> PublishRecord:
+        return STAGE.run(self.tools, replace(self.inputs, **inputs), self.plan, "digest")
+
+    def certificate(self) -> Certificate:
+        return Certificate.parse(json.loads((self.bundle / "certificate.json").read_text()))
+
+    def benchmarked(self, *trials: Trial) -> BenchmarkRecord:
+        return BenchmarkRecord(inputs_digest="d", trials=trials)
+
+    def gate(self, verdict: str) -> EvaluateRecord:
+        facts = {
+            "candidate_id": "c0",
+            "verdict": verdict,
+            "margin": 0.01,
+            "reason": "as seen",
+            "tasks": (),
+        }
+        chosen = "c0" if verdict in ("kept", "cannot tell") else None
+        return EvaluateRecord(
+            inputs_digest="d", verdicts=(QualityVerdict.parse(facts),), chosen=chosen
+        )
+
+
+@pytest.fixture
+def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
+    monkeypatch.setattr(hardware, "_gpus", list)
+    home = tmp_path / "home with a space"
+    store = FileModelStore(home)
+    fetched = store.take(model_folder(tmp_path / "source", b"a", licence=True))
+    compressed = store.take(model_folder(tmp_path / "smaller", b"b", licence=False))
+    journal, tracker = Journal(home), Tracker()
+    tools = Tools(
+        journal=cast(Any, journal),
+        pool=Pool(),
+        engine=cast(Any, Engine()),
+        generator=cast(Any, None),
+        evaluator=cast(Any, None),
+        recipe=None,
+        tuner=cast(Any, None),
+        models=store,
+        tracker=tracker,
+    )
+    candidate = Candidate(
+        id="c0",
+        recipe="int_w8a8",
+        model=compressed,
+        wall_s=1.0,
+        peak_memory_bytes=1,
+        samples=0,
+        sample_digest=None,
+        sample_seed=0,
+    )
+    case = Case(tools, Inputs(), plan(), journal, tracker, compressed, fetched)
+    case.inputs = Inputs(
+        fetch=FetchRecord(inputs_digest="d", model=fetched, dataset=None, licence="Apache-2.0"),
+        compress=CompressRecord(inputs_digest="d", candidates=(candidate,)),
+        evaluate=case.gate("kept"),
+        benchmark=case.benchmarked(
+            trial("b0", fetched, "baseline", 3.0), trial("b1", compressed, "compressed", 2.0)
+        ),
+        tune=TuneRecord(
+            inputs_digest="d", trials=(trial("t0", compressed, "compressed", 4.0),), winner="t0"
+        ),
+    )
+    return case
+
+
+def test_the_winner_ships_with_its_certificate(case: Case) -> None:
+    record = case.run()
+    assert record.bundle == str(case.bundle)
+    assert (record.model_name, record.model_version) == ("m-int_w8a8", "1")
+    assert record.trial == "t0"
+    assert {p.name for p in case.bundle.iterdir()} == {
+        *("model", "serving.yaml", "certificate.json", "serve.sh", "README.md", "LICENSE")
+    }
+    certificate = case.certificate()
+    assert (certificate.status, certificate.rate_rps) == ("preliminary", 4.0)
+    assert certificate.model_digest == case.compressed.digest
+    assert certificate.serving.max_num_seqs == 16
+    assert certificate.command[4:6] == ("model", "--listen=127.0.0.1:8000")
+    assert certificate.hardware["cores"]
+    assert certificate.quality is not None
+
+
+def test_the_model_is_linked_not_copied(case: Case) -> None:
+    case.run()
+    for name in ("model.safetensors", "config.json"):
+        here = (case.bundle / "model" / name).stat()
+        assert here.st_ino == (Path(case.compressed.path) / name).stat().st_ino
+
+
+def test_the_model_is_copied_where_links_cannot_be(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(source: object, target: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr("optikit.stages._bundle.os.link", refuse)
+    record = STAGE.run(
+        replace(case.tools, models=cast(Any, Registry())), case.inputs, case.plan, "digest"
+    )
+    assert record.model_version == "5"
+    weights = case.bundle / "model" / "model.safetensors"
+    source = Path(case.compressed.path) / "model.safetensors"
+    assert weights.read_bytes() == source.read_bytes()
+    assert weights.stat().st_ino != source.stat().st_ino
+
+
+class Registry:
+    """A registry without files."""
+
+    def list(self) -> list[Any]:
+        return []
+
+    def add(self, path: Path, name: str, version: None, tags: dict[str, str]) -> Any:
+        return type("Registered", (), {"version": "5"})
+
+
+def test_serve_sh_knows_no_absolute_model_path(case: Case) -> None:
+    case.run()
+    script = (case.bundle / "serve.sh").read_text()
+    assert os.access(case.bundle / "serve.sh", os.X_OK)
+    assert str(case.journal.home) not in script
+    assert '--model \\\n    "$here/model"' in script
+    assert '--listen="$HOST":"$PORT"' in script
+    assert "recorded='/a python'" in script
+    assert "export THREADS=1" in script
+    assert "--seqs \\\n    16" in script
+
+
+def test_serving_yaml_has_the_exact_arguments(case: Case) -> None:
+    case.run()
+    facts = yaml.safe_load((case.bundle / "serving.yaml").read_text())
+    assert facts["arguments"] == list(case.certificate().command)
+    assert facts["environment"] == {"THREADS": "1"}
+    assert facts["engine"] == {"name": "fake", "version": "1.0"}
+    assert ServingConfig.parse(facts["serving"]) == case.certificate().serving
+    assert facts["slo"] == ["p95(e2e) <= 500 ms"]
+
+
+def test_the_readme_says_the_verdict_and_the_figures(case: Case) -> None:
+    case.run()
+    text = (case.bundle / "README.md").read_text()
+    assert "**PRELIMINARY: 4 requests/s hold the SLO (60 requests seen).**" in text
+    assert "| licence | Apache-2.0 |" in text
+    assert "| recipe | int_w8a8 |" in text
+    assert "kept: as seen" in text
+
+
+def test_a_second_run_replaces_the_bundle_and_keeps_the_version(case: Case) -> None:
+    first = case.run()
+    (case.bundle / "stray").write_text("x")
+    second = case.run()
+    assert second.model_version == first.model_version == "1"
+    assert not (case.bundle / "stray").exists()
+    assert [p.name for p in case.bundle.parent.iterdir()] == ["j1"]
+    assert len(case.tools.models.list()) == 1
+
+
+def test_another_job_gets_the_next_version(case: Case) -> None:
+    case.run()
+    case.journal.job_id = "j2"
+    assert case.run().model_version == "2"
+
+
+@pytest.mark.parametrize("at", ["write_text", "link_tree"])
+def test_a_failure_leaves_no_half_bundle(
+    case: Case, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    case.run()
+    before = (case.bundle / "certificate.json").read_text()
+
+    def full(*args: Any, **more: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(f"optikit.stages.publish.{at}", full)
+    with pytest.raises(OSError, match="No space"):
+        case.run()
+    assert (case.bundle / "certificate.json").read_text() == before
+    case.journal.job_id = "j2"
+    with pytest.raises(OSError, match="No space"):
+        case.run()
+    assert [p.name for p in case.bundle.parent.iterdir()] == ["j1"]
+
+
+def test_what_a_killed_process_left_is_removed(case: Case) -> None:
+    left = case.bundle.parent / ".j1.abc"
+    left.mkdir(parents=True)
+    case.run()
+    assert not left.exists()
+
+
+def test_an_infeasible_slo_is_labelled_and_not_registered(case: Case) -> None:
+    record = case.run(
+        benchmark=case.benchmarked(trial("b1", case.compressed, "compressed", None)),
+        tune=TuneRecord(inputs_digest="d", trials=(), winner=None),
+    )
+    assert record.bundle == str(case.bundle)
+    assert record.model_version is None
+    assert case.certificate().status == "negative"
+    text = (case.bundle / "README.md").read_text()
+    assert "**NEGATIVE, do not deploy: p95(e2e) is 900 ms**" in text
+    assert case.tools.models.list() == []
+    assert case.tracker.told[0]["bundle"] is None
+    assert case.tracker.told[0]["tags"]["status"] == "negative"
+
+
+def test_a_lost_quality_without_fallback_publishes_nothing(case: Case) -> None:
+    record = case.run(evaluate=case.gate("lost"))
+    assert (record.bundle, record.model_version, record.trial) == (None, None, None)
+    assert not case.bundle.exists()
+    assert case.tracker.told[0]["bundle"] is None
+
+
+def test_a_lost_quality_with_fallback_ships_the_uncompressed_model(case: Case) -> None:
+    case.plan = plan(fallback="baseline")
+    record = case.run(
+        evaluate=case.gate("lost"), tune=TuneRecord(inputs_digest="d", trials=(), winner="b0")
+    )
+    assert record.model_name == "m-uncompressed"
+    assert record.trial == "b0"
+    assert case.certificate().model_digest == case.fetched.digest
+    assert case.certificate().recipe == "none"
+    assert case.certificate().quality is None
+    assert (case.bundle / "model" / "LICENSE").is_file()
+
+
+def test_a_model_that_the_engine_never_served_is_no_bundle(case: Case) -> None:
+    measured = trial("b1", case.compressed, "compressed", None)
+    failed = measured.model_copy(update={"rate": None, "error": "engine died"})
+    record = case.run(benchmark=case.benchmarked(failed), tune=None)
+    assert record.bundle is None
+    assert ("note", {"text": "no bundle: the engine was never seen serving it: engine died"}) in (
+        case.journal.events
+    )
+
+
+def test_a_flow_that_measures_nothing_claims_no_rate(case: Case) -> None:
+    case.plan = plan(flow="quantize")
+    record = case.run(benchmark=None, tune=None)
+    assert record.model_version == "1"
+    assert record.certificate_digest is None
+    assert not (case.bundle / "certificate.json").exists()
+    assert "**Not measured" in (case.bundle / "README.md").read_text()
+    facts = yaml.safe_load((case.bundle / "serving.yaml").read_text())
+    assert ServingConfig.parse(facts["serving"]) == case.plan.serving
+
+
+def test_a_trial_of_another_model_is_refused(case: Case) -> None:
+    other = trial("b1", case.fetched, "compressed", 2.0)
+    with pytest.raises(OptikitError, match="run the job again"):
+        case.run(benchmark=case.benchmarked(other), tune=None)
+    assert not case.bundle.exists()
+
+
+@pytest.mark.parametrize("error", [OptikitError("no database"), OSError("disk")])
+def test_a_tracker_that_fails_costs_the_job_nothing(case: Case, error: Exception) -> None:
+    case.tracker.error = error
+    record = case.run()
+    assert record.model_version == "1"
+    assert case.bundle.is_dir()
+    assert "tracker_failed" in case.journal.kinds()
+
+
+def test_the_tracker_is_told_all_trials_and_figures(case: Case) -> None:
+    case.run()
+    (told,) = case.tracker.told
+    assert [t.id for t in told["trials"]] == ["b0", "b1", "t0"]
+    assert told["metrics"]["rate_rps"] == 4.0
+    assert told["metrics"]["corner.both.gain"] == pytest.approx(4.0 / 3.0)
+    assert told["params"]["slo"] == "p95(e2e) <= 500 ms"
+    assert told["bundle"] == case.bundle
+
+
+def test_names_stay_within_the_registrys_bound() -> None:
+    assert published_name("m" * 128, "int_w8a8") == "m" * 119 + "-int_w8a8"

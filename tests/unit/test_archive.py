@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from optikit.archive import JobArchive, digest_of, jobs, open_job
+from optikit.core.plan import make_plan
+from optikit.errors import ArchiveError, BudgetExceeded, UnknownName
+from optikit.flows import FLOWS
+from optikit.spec.job import OptimizationJob
+from optikit.spec.model import ModelShape
+from optikit.spec.plan import Plan
+from optikit.spec.recipe import EngineFacts
+from optikit.spec.record import ArtifactRef, FetchRecord
+
+
+def small_plan(**spec: object) -> Plan:
+    shape = ModelShape(
+        architecture="x",
+        layers=2,
+        hidden=64,
+        heads=4,
+        kv_heads=2,
+        head_dim=16,
+        intermediate=128,
+        vocab=1000,
+        max_context=2048,
+        source="test",
+    )
+    job = OptimizationJob.parse(
+        {"flow": "tune", "model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec}
+    )
+    engine = EngineFacts(name="vllm", serves={"cpu": ("none",)})
+    return make_plan(job, FLOWS.load(job.flow), shape, engine, None)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> JobArchive:
+    return JobArchive.create(tmp_path, small_plan(), {"folder": "."})
+
+
+def fetch_record() -> FetchRecord:
+    model = ArtifactRef(kind="model", digest="sha256:" + "a" * 64, path="/m", size_bytes=1)
+    return FetchRecord(inputs_digest="d", model=model, dataset=None)
+
+
+def test_what_is_written_is_read_back(archive: JobArchive) -> None:
+    assert archive.plan() == small_plan()
+    archive.commit(fetch_record())
+    assert archive.records() == {"fetch": fetch_record()}
+    assert pickle.loads(pickle.dumps(archive)).records() == archive.records()
+    assert [job.job_id for job in jobs(archive.home)] == [archive.job_id]
+
+
+def test_a_torn_line_is_no_event_and_spoils_no_other(archive: JobArchive) -> None:
+    archive.event("note", text="one")
+    with archive.journal.open("ab") as file:
+        file.write(b'{"t": 1.0, "kind": "no')
+    assert [e["kind"] for e in archive.events()] == ["created", "note"]
+    archive.event("note", text="two")
+    assert [e.get("text") for e in archive.events()] == [None, "one", "two"]
+    assert archive.damaged_lines() == 1
+
+
+def test_a_follower_sees_each_event_once(archive: JobArchive) -> None:
+    archive.event("note", text="one")
+    seen = list(archive.events_and_ends())
+    archive.event("note", text="two")
+    assert [e["text"] for e in archive.events(seen[-1][1])] == ["two"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.integers(0, 400))
+def test_a_journal_cut_anywhere_gives_a_beginning_of_the_history(
+    archive: JobArchive, cut: int
+) -> None:
+    copy = JobArchive(archive.home, "cut")
+    copy.root.mkdir(exist_ok=True)
+    lines = [json.dumps({"t": float(n), "kind": "note", "n": n}) + "\n" for n in range(12)]
+    copy.journal.write_text("".join(lines)[:cut])
+    found = [event["n"] for event in copy.events()]
+    assert found == list(range(len(found)))
+    assert len(found) == "".join(lines)[:cut].count("\n")
+
+
+def test_paths_stay_inside_the_job(archive: JobArchive) -> None:
+    with pytest.raises(ArchiveError, match="leaves the archive"):
+        archive.folder("..", "other")
+
+
+def test_ids(archive: JobArchive) -> None:
+    assert open_job(archive.home, "last").job_id == archive.job_id
+    assert open_job(archive.home, archive.job_id[:-2]).job_id == archive.job_id
+    with pytest.raises(UnknownName, match="did you mean"):
+        open_job(archive.home, archive.job_id[:-1] + "zz")
+
+
+def test_one_driver_a_job(archive: JobArchive) -> None:
+    assert not archive.driver_alive()
+    lock = archive.lock_driver()
+    assert archive.driver_alive()
+    with pytest.raises(ArchiveError, match="already has a driver"):
+        archive.lock_driver(patience_s=0)
+    os.close(lock)
+    assert not archive.driver_alive()
+
+
+def test_the_budget_counts_all_runs(tmp_path: Path) -> None:
+    plan = small_plan(budget={"wall_time_s": 100})
+    archive = JobArchive.create(tmp_path, plan, {})
+    lines = [
+        {"t": 0.0, "kind": "state", "state": "running"},
+        {"t": 60.0, "kind": "state", "state": "cancelled"},
+    ]
+    archive.journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert archive.remaining_s() == pytest.approx(40)
+    archive.event("occupied", devices=1, seconds=3600.0 * 99)
+    with pytest.raises(BudgetExceeded, match=r"budget.gpu_hours.*99"):
+        archive.remaining_s()
+
+
+def test_a_damaged_plan_is_named(archive: JobArchive) -> None:
+    (archive.root / "plan.json").write_text("{")
+    with pytest.raises(ArchiveError, match=r"plan.json is damaged"):
+        archive.plan()
+
+
+def test_digests_tell_inputs_apart() -> None:
+    assert digest_of("a", "b") != digest_of("ab") != digest_of("a", None)
+    assert digest_of(fetch_record()) == digest_of(fetch_record())

@@ -1,0 +1,143 @@
+"""The walk over a plan with stages that do nothing; processes and engines are left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from optikit import runner
+from optikit.archive import JobArchive
+from optikit.core.plan import make_plan
+from optikit.errors import BadInput, Cancelled, WorkerDied
+from optikit.flows import FLOWS
+from optikit.pools.inline import POOLS
+from optikit.reports.summary import stages, state_of, summary
+from optikit.spec.job import OptimizationJob
+from optikit.spec.model import ModelShape
+from optikit.spec.recipe import EngineFacts
+from optikit.spec.record import ArtifactRef, BenchmarkRecord, FetchRecord, Trial
+
+TRIAL = Trial.parse(
+    {
+        "id": "b0-baseline",
+        "number": 0,
+        "purpose": "benchmark",
+        "variant": "baseline",
+        "state": "complete",
+        "model_digest": "d",
+        "serving": {"max_model_len": 64},
+        "rate": {
+            "outcome": "pass",
+            "rate_rps": 2.0,
+            "preliminary": True,
+            "reason": "ok",
+            "method": "doubling",
+            "requests": 60,
+        },
+    }
+)
+
+
+class FakeStage:
+    """Answers with a record, or raises."""
+
+    def __init__(self, name: str, error: BaseException | None = None) -> None:
+        self.name, self.error, self.runs = name, error, 0
+
+    def run(self, tools: Any, inputs: Any, plan: Any, inputs_digest: str) -> Any:
+        self.runs += 1
+        if self.error is not None:
+            raise self.error
+        if self.name == "fetch":
+            model = ArtifactRef(kind="model", digest="sha256:" + "a" * 64, path="/m", size_bytes=1)
+            return FetchRecord(inputs_digest=inputs_digest, model=model, dataset=None)
+        return BenchmarkRecord(inputs_digest=inputs_digest, trials=(TRIAL,))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> JobArchive:
+    shape = ModelShape(
+        architecture="x",
+        layers=2,
+        hidden=64,
+        heads=4,
+        kv_heads=2,
+        head_dim=16,
+        intermediate=128,
+        vocab=1000,
+        max_context=2048,
+        source="test",
+    )
+    job = OptimizationJob.parse(
+        {"flow": "benchmark", "model": {"name": "m"}, "compute": {"sku": "CPU_2"}}
+    )
+    engine = EngineFacts(name="vllm", serves={"cpu": ("none",)})
+    plan = make_plan(job, FLOWS.load("benchmark"), shape, engine, None)
+    return JobArchive.create(tmp_path, plan, {})
+
+
+@pytest.fixture
+def staged(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
+    fakes = {name: FakeStage(name) for name in ("fetch", "benchmark")}
+    monkeypatch.setattr(runner, "STAGES", SimpleNamespace(load=fakes.__getitem__))
+    engine = SimpleNamespace(version=lambda: "1")
+    tools = runner.Tools(*[None] * 2, engine, *[None] * 6)  # type: ignore[arg-type]
+    monkeypatch.setattr(runner, "tools_for", lambda *_: tools)
+    return fakes
+
+
+def test_a_job_runs_its_stages_and_says_how_it_ended(
+    archive: JobArchive, staged: dict[str, FakeStage]
+) -> None:
+    assert runner.drive(archive, POOLS) == 0
+    facts = summary(archive)
+    assert (facts["state"], facts["verdict"], facts["exit_code"]) == ("done", "pass", 0)
+    assert "preliminary" in facts["message"]
+    assert [s["name"] for s in facts["stages"]] == ["fetch", "benchmark"]
+    assert all(s["state"] == "done" and s["seconds"] >= 0 for s in facts["stages"])
+    assert facts["corners"]["baseline"]["rate_rps"] == 2.0
+
+
+def test_what_is_recorded_is_not_done_again(
+    archive: JobArchive, staged: dict[str, FakeStage]
+) -> None:
+    staged["benchmark"].error = WorkerDied("gone")
+    assert runner.drive(archive, POOLS) == 1
+    assert state_of(archive)["state"] == "failed"
+    assert [s["state"] for s in stages(archive)] == ["done", "failed"]
+    staged["benchmark"].error = None
+    assert runner.drive(archive, POOLS) == 0
+    assert (staged["fetch"].runs, staged["benchmark"].runs) == (1, 2)
+    assert [s["state"] for s in stages(archive)] == ["skipped", "done"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code"),
+    [
+        (BadInput("no text field"), "rejected", 2),
+        (Cancelled("stopped"), "cancelled", 130),
+        (KeyboardInterrupt(), "cancelled", 130),
+        (ValueError("a bug"), "failed", 1),
+    ],
+)
+def test_every_way_out_is_a_state(
+    archive: JobArchive,
+    staged: dict[str, FakeStage],
+    error: BaseException,
+    state: str,
+    code: int,
+) -> None:
+    staged["fetch"].error = error
+    assert runner.drive(archive, POOLS) == code
+    status = state_of(archive)
+    assert (status["state"], status["exit_code"]) == (state, code)
+    assert status["message"]
+    assert not archive.driver_alive()
+
+
+def test_a_driver_that_vanished_is_interrupted(archive: JobArchive) -> None:
+    archive.event("state", state="running", pid=1, pool="inline")
+    assert state_of(archive)["state"] == "interrupted"
