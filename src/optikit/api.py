@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, overload
-from urllib.parse import unquote, urlparse
 
 import yaml
 
@@ -33,6 +32,7 @@ from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
 from optikit.spec.plan import Plan
 from optikit.spec.record import Trial
+from optikit.stores.base import path_of
 from optikit.stores.file import FileModelStore
 from optikit.stores.shapes import shape_of_folder, shipped_shape
 from optikit.tuners import TUNERS
@@ -185,9 +185,9 @@ class Job:
             waited = time.monotonic() - began
             if status["state"] in FINAL or status["state"] == "interrupted":
                 return status
-            if status["state"] == "starting" and waited > _START_GRACE_S:
-                if not self.archive.driver_alive():
-                    return {**status, "state": "interrupted"}
+            late = status["state"] == "starting" and waited > _START_GRACE_S
+            if late and not self.archive.driver_alive():
+                return {**status, "state": "interrupted"}
             if timeout_s is not None and waited > timeout_s:
                 raise TimeoutError(f"job {self.id} still runs after {timeout_s:g} s")
             time.sleep(_POLL_S)
@@ -325,22 +325,10 @@ class Submitter:
         return Job(archive)
 
 
-def path_of(uri: str) -> Path:
-    """The folder that a ``file://`` URI (or a plain path) names.
-
-    Raises:
-        SpecError: another scheme.
-    """
-    parts = urlparse(uri)
-    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
-        raise SpecError(f"model.uri: asked {uri!r}; this version reads file:///absolute/path only")
-    return Path(unquote(parts.path))
-
-
 def _start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
     command = [sys.executable, "-m", "optikit.runner", str(archive.home), archive.job_id]
     with archive.driver_log.open("ab") as log:
-        subprocess.Popen(
+        subprocess.Popen(  # noqa: S603
             [*command, "--pool", pool],
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -33,6 +33,7 @@ from optikit.spec.plan import Plan
 from optikit.spec.record import EvaluateRecord, StageRecord
 from optikit.stages import STAGES
 from optikit.stages.base import Inputs, Tools, resources_for
+from optikit.stores.datasets import read_texts
 from optikit.stores.file import FileModelStore
 from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
@@ -55,6 +56,7 @@ def tools_for(plan: Plan, archive: JobArchive, pools: Pools, tracker: str = TRAC
         recipe=RECIPES.load(plan.recipe.name) if plan.recipe else None,
         tuner=TUNERS.load(plan.job.tuner.name),
         models=FileModelStore(archive.home),
+        read_texts=read_texts,
         tracker=TRACKERS.load(tracker),
     )
 

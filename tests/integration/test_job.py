@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 import yaml
-from models import tiny_llama
 
 from optikit.adapters.process import end_group, free_port, members
 from optikit.api import Job, leftovers
 from optikit.spec.endpoint import ProcessGroup
+from tests.models import tiny_llama
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from optikit import runner
 from optikit.archive import JobArchive
 from optikit.core.plan import make_plan
+from optikit.engines.base import Engine
 from optikit.errors import BadInput, Cancelled, WorkerDied
 from optikit.flows import FLOWS
 from optikit.pools.inline import POOLS
@@ -19,6 +20,7 @@ from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
 from optikit.spec.recipe import EngineFacts
 from optikit.spec.record import ArtifactRef, BenchmarkRecord, FetchRecord, Trial
+from optikit.stages.base import Tools
 
 TRIAL = Trial.parse(
     {
@@ -84,7 +86,8 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
     fakes = {name: FakeStage(name) for name in ("fetch", "benchmark")}
     monkeypatch.setattr(runner, "STAGES", SimpleNamespace(load=fakes.__getitem__))
     engine = SimpleNamespace(version=lambda: "1")
-    tools = runner.Tools(*[None] * 2, engine, *[None] * 6)  # type: ignore[arg-type]
+    nothing: Any = None
+    tools = Tools(nothing, nothing, cast(Engine, engine), *[nothing] * 7)
     monkeypatch.setattr(runner, "tools_for", lambda *_: tools)
     return fakes
 

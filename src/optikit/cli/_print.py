@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,12 +12,17 @@ from rich.table import Table
 
 __all__ = ["as_json", "bytes_text", "corner_table", "duration", "facts_table", "rows_table", "say"]
 
-_OUT = Console(highlight=False, soft_wrap=False)
+_PIPE_COLUMNS = 200
+"""A pipe has no width: tables are as wide as they need to be."""
 
 
 def say(what: Any) -> None:
-    """Print text or a rich object; text is never read as markup."""
-    _OUT.print(what, markup=False)
+    """Print a line of text as it is, or a rich object."""
+    if isinstance(what, str):
+        print(what, flush=True)
+        return
+    width = None if sys.stdout.isatty() else _PIPE_COLUMNS
+    Console(highlight=False, width=width).print(what)
 
 
 def as_json(data: Any) -> None:

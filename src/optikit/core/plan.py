@@ -117,7 +117,9 @@ def _consistent(
     sku: SkuFacts,
 ) -> None:
     if job.method.name not in METHODS:
-        raise UnknownName(f"unknown method {job.method.name!r}; {nearest(job.method.name, METHODS)}")
+        raise UnknownName(
+            f"unknown method {job.method.name!r}; {nearest(job.method.name, METHODS)}"
+        )
     served = engine.serves.get(sku.kind, ())
     if not served:
         raise SpecError(f"engine: {engine.name} does not serve on {sku.kind} SKUs")

@@ -110,7 +110,7 @@ class EngineChoice(Spec):
     port: int | None = Field(default=None, ge=1024, le=65535)
     """None: a free port for each server."""
     start_timeout_s: float = Field(default=600.0, gt=0)
-    flags: dict[str, Flag] = {}
+    flags: dict[str, Flag] = Field(default_factory=dict)
     """Further engine flags for every server of the job, by their command-line name."""
 
 

@@ -23,15 +23,15 @@ __all__ = [
     "Measurement",
     "Probe",
     "PublishRecord",
-    "Quantile",
     "QualityVerdict",
+    "Quantile",
     "RateResult",
     "StageRecord",
     "TaskScore",
     "Trial",
     "TuneRecord",
-    "Verdict",
     "Variant",
+    "Verdict",
 ]
 
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
@@ -215,7 +215,7 @@ class CompressRecord(_Record):
     stage: Literal["compress"] = "compress"
     candidates: tuple[Candidate, ...]
     rows_read: int = 0
-    rows_skipped: dict[str, int] = {}
+    rows_skipped: dict[str, int] = Field(default_factory=dict)
     """Rows of the dataset left out, by reason."""
 
 

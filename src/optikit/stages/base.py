@@ -28,7 +28,7 @@ from optikit.spec.record import (
     Variant,
 )
 from optikit.spec.serving import ServingConfig
-from optikit.stores.base import ModelStore
+from optikit.stores.base import ModelStore, ReadTexts
 from optikit.trackers.base import Tracker
 from optikit.tuners.base import Tuner
 
@@ -87,6 +87,7 @@ class Tools:
     recipe: Recipe | None
     tuner: Tuner
     models: ModelStore
+    read_texts: ReadTexts
     tracker: Tracker
 
     def without_pool(self) -> Tools:

@@ -12,7 +12,6 @@ from optikit.errors import OptikitError
 from optikit.spec.plan import Plan
 from optikit.spec.record import Candidate, CompressRecord, FetchRecord
 from optikit.stages.base import Inputs, Tools, attempt, resources_for
-from optikit.stores.datasets import read_texts
 
 __all__ = ["STAGE"]
 
@@ -58,7 +57,7 @@ def _compress_here(
     sample_digest, rows, skipped = None, 0, {}
     if plan.calibration_samples and fetched.dataset is not None:
         field = plan.job.dataset.text_field if plan.job.dataset else None
-        found = read_texts(Path(fetched.dataset.path), field)
+        found = tools.read_texts(Path(fetched.dataset.path), field)
         rows, skipped = found.rows, found.skipped
         sample = choose_samples(found.texts, plan.calibration_samples, params.calibration_seed)
         texts, sample_digest = list(sample.texts), sample.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlparse
@@ -12,7 +13,31 @@ from optikit.errors import SpecError
 from optikit.spec.base import Spec
 from optikit.spec.record import ArtifactRef
 
-__all__ = ["ModelStore", "RegisteredModel", "path_of"]
+__all__ = ["ModelStore", "ReadTexts", "RegisteredModel", "Texts", "path_of"]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Usable texts, and what was left out."""
+
+    texts: tuple[str, ...]
+    rows: int
+    """Rows read."""
+    skipped: dict[str, int]
+    """Rows left out, by reason: empty, duplicate, not text, not JSON."""
+    field: str | None
+    """The field that held the text; None where all files are plain text."""
+
+
+class ReadTexts(Protocol):
+    """Reads calibration texts; see stores/datasets.py."""
+
+    def __call__(self, path: Path, text_field: str | None = None) -> Texts:
+        """All usable texts of a file or folder.
+
+        Raises:
+            DatasetError: no text field, or no usable text at all.
+        """
 
 
 class RegisteredModel(Spec):

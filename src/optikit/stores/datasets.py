@@ -5,29 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from optikit.errors import DatasetError, UnsafeInput
+from optikit.stores.base import Texts
 
-__all__ = ["SUFFIXES", "Texts", "dataset_files", "read_texts"]
+__all__ = ["SUFFIXES", "dataset_files", "read_texts"]
 
 SUFFIXES = (".jsonl", ".parquet", ".txt")
 _LIKELY = ("text", "content", "prompt", "instruction", "question", "document", "body")
-
-
-@dataclass(frozen=True)
-class Texts:
-    """Usable texts, and what was left out."""
-
-    texts: tuple[str, ...]
-    rows: int
-    """Rows read."""
-    skipped: dict[str, int]
-    """Rows left out, by reason: empty, duplicate, not text, not JSON."""
-    field: str | None
-    """The field that held the text; None where all files are plain text."""
 
 
 def dataset_files(path: Path) -> list[Path]:

@@ -69,7 +69,7 @@ class PoolContract:
 
     def test_an_error_arrives_as_it_was_raised(self, pool: Pool) -> None:
         """Our errors cross the worker's border unchanged."""
-        with pytest.raises(BadInput, match="^refused this$"):
+        with pytest.raises(BadInput, match=r"^refused this$"):
             pool.submit(refuse, "this", resources=ONE).result(120)
 
     def test_each_task_has_a_fresh_worker(self, pool: Pool) -> None:

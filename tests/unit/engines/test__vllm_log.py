@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from optikit.engines._vllm_log import CAUSES, explain, useful_lines
 
-
 EXAMPLES = {
     "illegal flag": "api_server.py: error: unrecognized arguments: --no-such-flag",
     "port in use": "OSError: [Errno 98] Address already in use",

@@ -70,6 +70,7 @@ def tools(tmp_path: Path) -> Tools:
         recipe=None,
         tuner=nothing,
         models=FileModelStore(tmp_path / "home"),
+        read_texts=nothing,
         tracker=nothing,
     )
 
