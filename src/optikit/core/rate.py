@@ -41,6 +41,8 @@ FLOOR = 1 / 16
 """A server that fails at this fraction of its rate without queueing holds no rate: fifteen
 sixteenths of the time it is idle."""
 
+_HEADROOM = 2.0  # a rate's latency over that of the rate below: a repeat would cost more
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeRequest:
@@ -208,7 +210,8 @@ class DoublingSearch:
             return 2 * opened[-1].measurement.requests
         below = [probe for probe in opened if probe.rate_rps == self._passed]
         seen = (below or self._of("closed"))[-1].measurement.mean_e2e_ms / 1e3
-        return max(self._method.requests_per_probe, math.ceil(MIN_LATENCIES * rate * seen))
+        needed = math.ceil(_HEADROOM * MIN_LATENCIES * rate * seen)
+        return max(self._method.requests_per_probe, needed)
 
     def result(self, stopped: str | None = None) -> RateResult:
         """See :class:`RateSearch`."""

@@ -174,4 +174,5 @@ def _compare_slope(measurement: Measurement, limit: float) -> str:
 def _interval(low: float | None, high: float | None, unit: str) -> str:
     left = "?" if low is None else f"{low:.4g}"
     right = "?" if high is None else f"{high:.4g}"
-    return f"(95 % interval {left} to {right}{' ' if unit else ''}{unit} reaches across)"
+    why = "too few requests to bound it" if low is None or high is None else "reaches across"
+    return f"(95 % interval {left} to {right}{' ' if unit else ''}{unit}: {why})"

@@ -12,8 +12,10 @@ import json
 import os
 import re
 import secrets
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -218,8 +220,10 @@ class Vllm:
         log.parent.mkdir(parents=True, exist_ok=True)
         begun, deadline = time.monotonic(), time.monotonic() + start_timeout_s
         start = log.stat().st_size if log.exists() else 0
+        # vLLM leaves sockets and rendezvous folders behind; they go with this one
+        scratch = Path(tempfile.mkdtemp(prefix="optikit-vllm-"))
         with log.open("ab") as sink:
-            process = self._spawn(command, serving, device, endpoint, sink.fileno(), log.parent)
+            process = self._spawn(command, serving, device, endpoint, sink.fileno(), scratch)
         group: ProcessGroup | None = None
         try:
             group = group_of(process.pid, what)
@@ -230,7 +234,10 @@ class Vllm:
             server.startup_s = time.monotonic() - begun
             yield server
         finally:
-            _stop(process, group, what)
+            try:
+                _stop(process, group, what)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
 
     def _spawn(
         self,
@@ -239,7 +246,7 @@ class Vllm:
         device: DeviceKind,
         endpoint: Endpoint,
         sink: int,
-        folder: Path,
+        scratch: Path,
     ) -> subprocess.Popen[bytes]:
         python, plain = command[0], command[1:]
         if device == "cpu":  # in place of `-m module`: the same server, forked
@@ -251,11 +258,14 @@ class Vllm:
             stdout=sink,
             stderr=subprocess.STDOUT,
             bufsize=0,
-            cwd=folder,  # a folder of ours: `-m` looks for modules there first
+            cwd=scratch,  # a folder of ours: `-m` looks for modules there first
             env={
                 **_passed_on(os.environ),
                 **self.environment(serving, device),
                 "VLLM_API_KEY": str(endpoint.api_key),
+                "VLLM_RPC_BASE_PATH": str(scratch),
+                # on a GPU compile caches may lie under TMPDIR, and those are worth keeping
+                **({"TMPDIR": str(scratch)} if device == "cpu" else {}),
             },
             start_new_session=True,
         )

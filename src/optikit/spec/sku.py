@@ -98,7 +98,7 @@ class ResourceSKU(StrEnum):
                 bandwidth_bytes_per_s=CPU_2_BANDWIDTH,
                 flops_per_s={"fp32": CPU_2_FP32_FLOPS},
                 cpus=2,
-                source="two AVX2 cores, measured by benchmarks/cpu_facts.py",
+                source="two x86-64 cores, measured by benchmarks/cpu_facts.py",
             )
         accelerator, count = self.value.rsplit("_", 1)
         memory, bandwidth, flops, source = _GPUS[accelerator]

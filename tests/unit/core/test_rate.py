@@ -185,8 +185,8 @@ def test_probes_grow_with_what_is_in_flight() -> None:
     while (request := search.ask()) is not None and (request.rate_rps or 0) <= 32:
         sizes[request.rate_rps] = request.requests
         search.tell(_probe(request, "pass", mean_s=0.5 if (request.rate_rps or 0) < 8 else 2.0))
-    # five latencies of arrivals, by the latency of the rate below
-    assert [sizes[r] for r in (2.0, 4.0, 8.0, 16.0, 32.0)] == [60, 60, 60, 160, 320]
+    # arrivals last for five times twice the latency of the rate below
+    assert [sizes[r] for r in (2.0, 4.0, 8.0, 16.0, 32.0)] == [60, 60, 60, 320, 640]
 
 
 def test_a_lower_fail_drops_a_higher_pass() -> None:

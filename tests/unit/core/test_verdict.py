@@ -60,12 +60,12 @@ def test_a_limit_may_be_reached() -> None:
 def test_the_point_decides_and_the_reason_tells_of_the_interval() -> None:
     within = judge_open(SLO, _measured(high=520.0), METHOD)
     assert within.verdict == "pass"
-    assert "95 % interval 380 to 520 ms reaches across" in within.reason
+    assert "95 % interval 380 to 520 ms: reaches across" in within.reason
     unbounded = judge_open(SLO, _measured(high=None), METHOD)
-    assert "380 to ? ms" in unbounded.reason
+    assert "380 to ? ms: too few requests to bound it" in unbounded.reason
     above = judge_open(SLO, _measured(value=510.0, low=490.0, high=530.0), METHOD)
     assert above.verdict == "fail"
-    assert "490 to 530 ms reaches across" in above.reason
+    assert "490 to 530 ms: reaches across" in above.reason
     surely = judge_open(SLO, _measured(value=600.0, low=550.0, high=700.0), METHOD)
     assert surely.verdict == "fail"
     assert "across" not in surely.reason
