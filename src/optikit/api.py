@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -328,7 +329,7 @@ class Submitter:
 def _start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
     command = [sys.executable, "-m", "optikit.runner", str(archive.home), archive.job_id]
     with archive.driver_log.open("ab") as log:
-        subprocess.Popen(  # noqa: S603
+        driver = subprocess.Popen(  # noqa: S603
             [*command, "--pool", pool],
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -336,6 +337,8 @@ def _start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
             start_new_session=True,
             cwd=folder,
         )
+    # it outlives us where it must; where it ends first, nobody is left a zombie
+    threading.Thread(target=driver.wait, daemon=True).start()
 
 
 def list_jobs(home: Path | None = None) -> list[dict[str, Any]]:

@@ -10,7 +10,10 @@ import aiohttp
 
 from optikit.errors import EngineError
 
-__all__ = ["HttpError", "load_session", "post_events"]
+__all__ = ["ClientError", "HttpError", "load_session", "post_events"]
+
+ClientError = aiohttp.ClientError
+"""What a library that speaks HTTP through aiohttp raises."""
 
 _KEEP_ALIVE_S = 2.0
 """Below the 5 s after which uvicorn, and so vLLM, closes an idle connection: a request sent on a

@@ -50,7 +50,8 @@ class TaskActor:
             cause = error.cause
             if isinstance(cause, OptikitError):
                 raise cause from None
-            raise OptikitError(f"{self._what} failed: {error}") from error
+            told = f"{type(cause).__name__}: {cause}"
+            raise OptikitError(f"{self._what} failed: {told} (its log has the rest)") from error
         except exceptions.RayActorError as error:
             raise WorkerDied(
                 f"the actor of {self._what} ended without an answer: {error}"

@@ -46,5 +46,5 @@ class Evaluator(Protocol):
 
         Raises:
             BadInput: a task that cannot be loaded.
-            EngineDied: the endpoint stopped answering.
+            EngineError: the endpoint gave no whole answer.
         """

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from optikit.errors import BadInput, EngineDied, OptikitError, UnknownName, nearest
+from optikit.errors import BadInput, EngineError, OptikitError, UnknownName, nearest
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.record import ItemScores
 
@@ -69,6 +69,8 @@ class LmEval:
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
 
+        from optikit.adapters.http import ClientError
+
         own = [_config(t) if t.endswith(_FREE_OF_LIBRARY) or t in _shipped() else t for t in tasks]
         arguments = {
             "model": endpoint.model,
@@ -92,8 +94,8 @@ class LmEval:
                     log_samples=True,
                     task_manager=TaskManager(),
                 )
-            except (OSError, RuntimeError, ValueError) as error:
-                raise EngineDied(
+            except (OSError, RuntimeError, ValueError, ClientError) as error:
+                raise EngineError(
                     f"lm-eval got no whole answer from {endpoint.base_url}: "
                     f"{type(error).__name__}: {error} (see {work / 'lm_eval.log'})"
                 ) from error

@@ -8,6 +8,7 @@ from optikit.core.quality import compare
 from optikit.errors import EngineStartFailed
 from optikit.spec.plan import Plan
 from optikit.spec.record import ArtifactRef, EvaluateRecord, ItemScores, QualityVerdict, Variant
+from optikit.spec.serving import ServingConfig
 from optikit.stages.base import (
     Inputs,
     Tools,
@@ -18,6 +19,9 @@ from optikit.stages.base import (
 )
 
 __all__ = ["STAGE"]
+
+ITEM_TOKENS = 2048
+"""Context that is served while scoring: lm-evaluation-harness's own default for API models."""
 
 
 class Evaluate:
@@ -90,7 +94,7 @@ def _score_here(
     folder = journal.folder("quality", name)
     with tools.engine.serve(
         Path(model.path),
-        default_serving(plan, variant),
+        _serving(plan, variant),
         plan.sku.kind,
         vocab=plan.shape.vocab,
         log=folder / "engine.log",
@@ -108,6 +112,16 @@ def _score_here(
         )
     write_lines(folder / "items.jsonl", (one.model_dump(mode="json") for one in scores))
     return scores
+
+
+def _serving(plan: Plan, variant: Variant) -> ServingConfig:
+    """The default configuration with room for the tasks' items, which the workload says nothing of.
+
+    A workload of short requests would refuse them: its max_model_len is 1.15 x its own length.
+    """
+    serving = default_serving(plan, variant)
+    room = min(plan.shape.max_context, max(serving.max_model_len, ITEM_TOKENS))
+    return serving.model_copy(update={"max_model_len": room})
 
 
 STAGE = Evaluate()
