@@ -318,7 +318,11 @@ class Submitter:
         engine = ENGINES.load(job.engine.name)
         environment = {
             **describe_environment(),
-            "engine": {"name": job.engine.name, "version": engine.version()},
+            "engine": {
+                "name": job.engine.name,
+                "version": engine.version(),
+                "packages": engine.packages(),
+            },
             "folder": str(Path.cwd()),
         }
         archive = JobArchive.create(self.home, plan, environment)

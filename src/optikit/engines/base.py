@@ -43,10 +43,28 @@ class Engine(Protocol):
             EngineError: the engine's environment is missing; says how to get it.
         """
 
+    def packages(self) -> dict[str, str]:
+        """Versions of the packages in the engine's own environment, for the archive.
+
+        Raises:
+            EngineError: the engine's environment is missing; says how to get it.
+        """
+
     def command(
-        self, model: Path, serving: ServingConfig, device: DeviceKind, *, host: str, port: int
+        self,
+        model: Path,
+        serving: ServingConfig,
+        device: DeviceKind,
+        *,
+        host: str,
+        port: int,
+        name: str | None = None,
     ) -> list[str]:
-        """The full argument list of a plain server, interpreter first."""
+        """The full argument list of a plain server, interpreter first.
+
+        Args:
+            name: what requests call the model; None: the folder's name.
+        """
 
     def environment(self, serving: ServingConfig, device: DeviceKind) -> dict[str, str]:
         """Environment variables that the command needs."""

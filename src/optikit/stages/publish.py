@@ -154,7 +154,10 @@ def _write(
     """Write the bundle; the certificate and the digest of its file."""
     engine, serving, kind = tools.engine, shipment.serving, plan.sku.kind
     version = engine.version()
-    one, two = (engine.command(Path(MODEL), serving, kind, host=HOST, port=port) for port in _PORTS)
+    one, two = (
+        engine.command(Path(MODEL), serving, kind, host=HOST, port=port, name=shipment.name)
+        for port in _PORTS
+    )
     command = [
         a if a == b else a.replace(str(_PORTS[0]), PORT) for a, b in zip(one, two, strict=True)
     ]

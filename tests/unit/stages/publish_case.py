@@ -59,12 +59,19 @@ class Engine:
         return "1.0"
 
     def command(
-        self, model: Path, serving: ServingConfig, device: str, *, host: str, port: int
+        self,
+        model: Path,
+        serving: ServingConfig,
+        device: str,
+        *,
+        host: str,
+        port: int,
+        name: str,
     ) -> list[str]:
         code = "import sys; print(sys.argv)"
         return [
             *("/a python", "-c", code, "--model", str(model)),
-            *(f"--listen={host}:{port}", "--seqs", str(serving.max_num_seqs)),
+            *(f"--listen={host}:{port}", "--seqs", str(serving.max_num_seqs), "--name", name),
         ]
 
     def environment(self, serving: ServingConfig, device: str) -> dict[str, str]:
