@@ -10,34 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optikit.archive import JobArchive, digest_of, jobs, open_job
-from optikit.core.plan import make_plan
 from optikit.errors import ArchiveError, BudgetExceeded, UnknownName
-from optikit.flows import FLOWS
-from optikit.spec.job import OptimizationJob
-from optikit.spec.model import ModelShape
-from optikit.spec.plan import Plan
-from optikit.spec.recipe import EngineFacts
 from optikit.spec.record import ArtifactRef, FetchRecord
-
-
-def small_plan(**spec: object) -> Plan:
-    shape = ModelShape(
-        architecture="x",
-        layers=2,
-        hidden=64,
-        heads=4,
-        kv_heads=2,
-        head_dim=16,
-        intermediate=128,
-        vocab=1000,
-        max_context=2048,
-        source="test",
-    )
-    job = OptimizationJob.parse(
-        {"flow": "tune", "model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec}
-    )
-    engine = EngineFacts(name="vllm", serves={"cpu": ("none",)})
-    return make_plan(job, FLOWS.load(job.flow), shape, engine, None)
+from tests.specs import small_plan
 
 
 @pytest.fixture

@@ -10,17 +10,13 @@ import pytest
 
 from optikit import runner
 from optikit.archive import JobArchive
-from optikit.core.plan import make_plan
 from optikit.engines.base import Engine
 from optikit.errors import BadInput, Cancelled, WorkerDied
-from optikit.flows import FLOWS
 from optikit.pools.inline import POOLS
 from optikit.reports.summary import stages, state_of, summary
-from optikit.spec.job import OptimizationJob
-from optikit.spec.model import ModelShape
-from optikit.spec.recipe import EngineFacts
 from optikit.spec.record import ArtifactRef, BenchmarkRecord, FetchRecord, Trial
 from optikit.stages.base import Tools
+from tests.specs import small_plan
 
 TRIAL = Trial.parse(
     {
@@ -61,24 +57,7 @@ class FakeStage:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> JobArchive:
-    shape = ModelShape(
-        architecture="x",
-        layers=2,
-        hidden=64,
-        heads=4,
-        kv_heads=2,
-        head_dim=16,
-        intermediate=128,
-        vocab=1000,
-        max_context=2048,
-        source="test",
-    )
-    job = OptimizationJob.parse(
-        {"flow": "benchmark", "model": {"name": "m"}, "compute": {"sku": "CPU_2"}}
-    )
-    engine = EngineFacts(name="vllm", serves={"cpu": ("none",)})
-    plan = make_plan(job, FLOWS.load("benchmark"), shape, engine, None)
-    return JobArchive.create(tmp_path, plan, {})
+    return JobArchive.create(tmp_path, small_plan(flow="benchmark"), {})
 
 
 @pytest.fixture

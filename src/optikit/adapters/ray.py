@@ -95,6 +95,7 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
     Raises:
         OptikitError: Ray did not start, or nobody answers at ``address``.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     import ray
 
     if ray.is_initialized():  # a test session's own cluster

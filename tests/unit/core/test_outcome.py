@@ -5,41 +5,13 @@ from typing import Any
 import pytest
 
 from optikit.core.outcome import after_evaluate, final, shipped_trial
-from optikit.core.plan import make_plan
-from optikit.flows import FLOWS
-from optikit.spec.job import OptimizationJob
-from optikit.spec.model import ModelShape
 from optikit.spec.plan import Plan
-from optikit.spec.recipe import EngineFacts, RecipeFacts
 from optikit.spec.record import BenchmarkRecord, EvaluateRecord, QualityVerdict, Trial, TuneRecord
+from tests.specs import small_plan
 
 
 def plan(**spec: Any) -> Plan:
-    shape = ModelShape(
-        architecture="x",
-        layers=2,
-        hidden=64,
-        heads=4,
-        kv_heads=2,
-        head_dim=16,
-        intermediate=128,
-        vocab=1000,
-        max_context=2048,
-        source="test",
-    )
-    recipe = RecipeFacts(
-        name="int_w8a8_rtn",
-        summary="",
-        scheme="W8A8",
-        needs_calibration=False,
-        default_samples=0,
-        block_bytes_per_parameter=1.0,
-        compute_dtype="int8",
-    )
-    job = OptimizationJob.parse({"model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec})
-    engine = EngineFacts(name="vllm", serves={"cpu": ("none", "W8A8")})
-    flow = FLOWS.load(job.flow)
-    return make_plan(job, flow, shape, engine, recipe if flow.compresses else None)
+    return small_plan(**{"flow": "quantize_and_tune", **spec})
 
 
 def gate(verdict: str, chosen: str | None) -> EvaluateRecord:

@@ -13,15 +13,10 @@ from typing import Any, cast
 import pytest
 
 from optikit.core.outcome import shipped_trial
-from optikit.core.plan import make_plan
 from optikit.errors import BudgetExceeded, EngineDied, EngineStartFailed, PortInUse, StageFailed
-from optikit.flows import FLOWS
 from optikit.pools.inline import POOLS
 from optikit.spec.endpoint import Endpoint
-from optikit.spec.job import OptimizationJob
-from optikit.spec.model import ModelShape
 from optikit.spec.plan import Plan
-from optikit.spec.recipe import EngineFacts
 from optikit.spec.record import ArtifactRef, FetchRecord, Trial
 from optikit.spec.serving import ServingConfig
 from optikit.spec.timing import PlannedRequest, RequestTiming
@@ -29,6 +24,7 @@ from optikit.stages.base import Inputs, Tools
 from optikit.stages.benchmark import STAGE as BENCHMARK
 from optikit.stages.tune import STAGE as TUNE
 from optikit.tuners import TUNERS
+from tests.specs import small_plan
 
 SERVICE_S = 0.2
 MODEL = ArtifactRef(kind="model", digest="sha256:" + "a" * 64, path="/m", size_bytes=1)
@@ -113,35 +109,17 @@ class Journal:
 
 
 def plan(flow: str = "tune", trials: int = 3) -> Plan:
-    shape = ModelShape(
-        architecture="x",
-        layers=2,
-        hidden=64,
-        heads=4,
-        kv_heads=2,
-        head_dim=16,
-        intermediate=128,
-        vocab=1000,
-        max_context=2048,
-        source="test",
+    made = small_plan(
+        flow=flow,
+        flow_params={
+            "num_trials": trials,
+            "space": {"max_num_seqs": [1, 2, 4, 8], "max_num_batched_tokens": [256]},
+        },
+        workload={"prompt_tokens": 8, "output_tokens": 4},
+        slo=["p95(e2e) <= 1 s"],
+        method={"requests_per_probe": 100},
+        tuner="grid",
     )
-    job = OptimizationJob.parse(
-        {
-            "flow": flow,
-            "model": {"name": "m"},
-            "compute": {"sku": "CPU_2"},
-            "flow_params": {
-                "num_trials": trials,
-                "space": {"max_num_seqs": [1, 2, 4, 8], "max_num_batched_tokens": [256]},
-            },
-            "workload": {"prompt_tokens": 8, "output_tokens": 4},
-            "slo": ["p95(e2e) <= 1 s"],
-            "method": {"requests_per_probe": 100},
-            "tuner": "grid",
-        }
-    )
-    engine = EngineFacts(name="vllm", serves={"cpu": ("none",)})
-    made = make_plan(job, FLOWS.load(flow), shape, engine, None)
     serving = made.serving.model_copy(update={"max_num_seqs": 2, "max_num_batched_tokens": 256})
     return made.model_copy(update={"serving": serving, "baseline_serving": serving})
 
