@@ -15,6 +15,7 @@ import os
 import runpy
 import signal
 import sys
+import tempfile
 import threading
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -33,7 +34,12 @@ def preload_openmp() -> None:
     folders = (package.parent / "torch.libs", package / "lib")
     found = [str(path) for folder in folders for path in sorted(folder.glob("libgomp*.so*"))]
     if found:
-        os.environ["LD_PRELOAD"] = ":".join(filter(None, (found[0], present)))
+        library = Path(found[0])
+        if set(str(library)) & {" ", ":"}:  # the loader would take it for two
+            link = Path(tempfile.mkdtemp(prefix="optikit-omp-")) / library.name
+            link.symlink_to(library)
+            library = link
+        os.environ["LD_PRELOAD"] = ":".join(filter(None, (str(library), present)))
         os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606
 
 

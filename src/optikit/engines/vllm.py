@@ -58,6 +58,9 @@ _ON_CPU = {
     # One thread: a second one spins while it waits, and starves the load generator beside it.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
+    # Servers are eager here, yet scoring log-probabilities would still call a C++ compiler: it may
+    # be missing, and it fails where the environment's path has a space.
+    "TORCHDYNAMO_DISABLE": "1",
 }
 _KV_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 _KV_SPACE_GIB = "1"
