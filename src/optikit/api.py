@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -21,12 +22,12 @@ from optikit.adapters.process import end_group, members
 from optikit.archive import JobArchive, jobs, open_job
 from optikit.core.plan import make_plan
 from optikit.engines import ENGINES
-from optikit.errors import BadInput, Cancelled, SpecError, StageFailed, UnknownName
+from optikit.errors import BadInput, Cancelled, OptikitError, SpecError, StageFailed, UnknownName
 from optikit.evaluators import EVALUATORS
 from optikit.flows import FLOWS
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
-from optikit.reports.summary import FINAL, state_of, summary
+from optikit.reports.summary import FINAL, iso, state_of, summary
 from optikit.runner import EVALUATOR
 from optikit.spec.endpoint import ProcessGroup
 from optikit.spec.job import OptimizationJob
@@ -194,15 +195,23 @@ class Job:
             time.sleep(_POLL_S)
 
     def cancel(self, patience_s: float = 60.0) -> bool:
-        """Stop the job, its engines and its workers; False if it had ended already."""
-        status = state_of(self.archive)
-        if status["state"] not in ("running", "starting") or not status["pid"]:
+        """Stop the job, its engines and its workers; False if it had ended already.
+
+        A driver that is still starting finds the wish in the journal and ends by itself.
+        """
+        if state_of(self.archive)["state"] not in ("running", "starting"):
             return False
-        os.kill(status["pid"], signal.SIGTERM)
-        try:
-            self._wait(patience_s, None)
-        except TimeoutError:
-            os.kill(status["pid"], signal.SIGKILL)
+        self.archive.event("cancel_asked")
+        told, until = None, time.monotonic() + patience_s
+        while (status := state_of(self.archive))["state"] in ("running", "starting"):
+            if status["state"] == "running" and status["pid"] != told:
+                told = status["pid"]
+                _signal(told, signal.SIGTERM)
+            if time.monotonic() < until:
+                time.sleep(_POLL_S)
+                continue
+            if told is not None:
+                _signal(told, signal.SIGKILL)
             for group in self.archive.groups():
                 end_group(group, grace_s=1.0)
             self.archive.event(
@@ -220,13 +229,22 @@ class Job:
             BadInput: the job has an end that a resume cannot change, or it still runs.
         """
         state = state_of(self.archive)["state"]
-        if state in ("running", "done", "negative"):
+        POOLS.check(pool)
+        if state in ("running", "done", "negative", "inconclusive"):
             raise BadInput(f"job {self.id} is {state}: there is nothing to resume")
         before = len(self.archive.of_kind("state"))
-        _start_driver(self.archive, pool, Path(self.archive.environment().get("folder", ".")))
+        folder = Path(self.archive.environment().get("folder", "."))
+        if not folder.is_dir():
+            raise BadInput(
+                f"job {self.id} was submitted from {folder}, which is gone; its relative paths "
+                "lead nowhere. Make the folder again, or submit the job anew."
+            )
+        _start_driver(self.archive, pool, folder)
         until = time.monotonic() + _START_GRACE_S
         while len(self.archive.of_kind("state")) == before and time.monotonic() < until:
             time.sleep(_POLL_S)
+        if len(self.archive.of_kind("state")) == before:
+            raise StageFailed(f"the new driver said nothing; see {self.archive.driver_log}")
         return self
 
 
@@ -251,9 +269,12 @@ class Submitter:
         """
         flow = FLOWS.load(job.flow)
         TUNERS.check(job.tuner.name)
+        RECIPES.check(job.flow_params.recipe)
         recipe = RECIPES.load(job.flow_params.recipe).facts if flow.compresses else None
-        engine = ENGINES.load(job.engine.name).facts
-        return make_plan(job, flow, self._shape(job), engine, recipe, cpu_dtype())
+        engine = ENGINES.load(job.engine.name)
+        plan = make_plan(job, flow, self._shape(job), engine.facts, recipe, cpu_dtype())
+        engine.check(plan.serving, plan.sku.kind)
+        return plan
 
     def _shape(self, job: OptimizationJob) -> ModelShape:
         if job.model.uri is not None:
@@ -330,6 +351,11 @@ class Submitter:
         return Job(archive)
 
 
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
 def _start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
     command = [sys.executable, "-m", "optikit.runner", str(archive.home), archive.job_id]
     with archive.driver_log.open("ab") as log:
@@ -348,10 +374,15 @@ def _start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
 def list_jobs(home: Path | None = None) -> list[dict[str, Any]]:
     """Id, state, creation time, flow and model of every job, oldest first."""
     keys = ("id", "state", "created", "flow", "model", "verdict")
-    return [
-        {key: facts[key] for key in keys}
-        for facts in (summary(job) for job in jobs(home or default_home()))
-    ]
+    rows: list[dict[str, Any]] = []
+    for job in jobs(home or default_home()):
+        try:
+            facts = summary(job)
+        except OptikitError as error:  # one damaged job hides no other
+            facts = {**dict.fromkeys(keys), "id": job.job_id, "created": iso(job.created())}
+            facts |= {"state": "damaged", "verdict": str(error)}
+        rows.append({key: facts[key] for key in keys})
+    return rows
 
 
 def leftovers(home: Path | None = None) -> list[tuple[str, ProcessGroup]]:

@@ -207,12 +207,12 @@ class JobArchive:
         if spent_s >= budget.wall_time_s:
             raise BudgetExceeded(
                 f"budget.wall_time_s: asked at most {budget.wall_time_s:g} s, {spent_s:.0f} s are "
-                f"spent. Raise it and `optikit resume {self.job_id}`: finished work is kept."
+                f"spent. Finished trials are in the archive; raise it in the spec and submit again."
             )
         if gpu_s / 3600 >= plan.gpu_hours_bound:
             raise BudgetExceeded(
                 f"budget.gpu_hours: asked at most {plan.gpu_hours_bound:g}, {gpu_s / 3600:.2f} are "
-                f"spent. Raise it and `optikit resume {self.job_id}`: finished work is kept."
+                f"spent. Finished trials are in the archive; raise it in the spec and submit again."
             )
         return budget.wall_time_s - spent_s
 
@@ -240,6 +240,11 @@ class JobArchive:
                 f"job {self.job_id} already has a driver; follow it with "
                 f"`optikit status {self.job_id}`, or cancel it first"
             )
+
+    def cancel_asked(self) -> bool:
+        """Whether somebody asked to cancel since the last word on the job's state."""
+        said = self.of_kind("state", "cancel_asked")
+        return bool(said) and said[-1]["kind"] == "cancel_asked"
 
     def driver_alive(self) -> bool:
         """Whether a driver holds the job."""

@@ -94,7 +94,8 @@ def _run_stage(
     inputs: Inputs,
     digest: str,
 ) -> StageRecord:
-    archive.remaining_s()
+    if name != "publish":  # what was measured ships, also after the budget's end
+        archive.remaining_s()
     archive.event("stage", stage=name, state="running")
     began = time.monotonic()
     try:
@@ -130,13 +131,16 @@ def reap(archive: JobArchive) -> list[str]:
 def drive(archive: JobArchive, pools: Pools, tracker: str = TRACKER) -> int:
     """Run a job to its end and say in the journal how it ended; the exit code."""
     lock = archive.lock_driver()
-    archive.event("state", state="running", pid=os.getpid(), pool=pools.name)
     state, code, message, verdict = "failed", 1, "", None
     try:
         with _stops_on_signal():
+            cancelled = archive.cancel_asked()
+            archive.event("state", state="running", pid=os.getpid(), pool=pools.name)
+            if cancelled:
+                raise Cancelled("cancelled before it began")
             plan = archive.plan()
             tools = tools_for(plan, archive, pools, tracker)
-            with pools.session(resources_for(plan, plan.serving.devices)):
+            with pools.session(resources_for(plan, plan.sku.devices)):
                 outcome = walk(plan, archive, tools, pools)
             state, code = outcome.state, outcome.exit_code
             message, verdict = outcome.message, outcome.verdict

@@ -247,6 +247,14 @@ def test_cancelled_in_each_stage_then_resumed_to_the_end(home: Path, tmp_path: P
     assert sorted(done) == sorted(stages)  # each stage was finished exactly once
 
 
+def test_a_job_cancelled_before_its_driver_speaks_never_runs(home: Path, tmp_path: Path) -> None:
+    job = submit(home, tmp_path, flow="benchmark")
+    assert job.cancel()
+    assert (job.status()["state"], job.status()["exit_code"]) == ("cancelled", 130)
+    assert not job.archive.driver_alive()
+    assert job.archive.groups() == []
+
+
 def test_ctrl_c_ends_with_130_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
     spec = write_spec(tmp_path, flow="benchmark")
     client = subprocess.Popen(

@@ -11,11 +11,11 @@ import pytest
 from optikit import runner
 from optikit.archive import JobArchive
 from optikit.engines.base import Engine
-from optikit.errors import BadInput, Cancelled, WorkerDied
+from optikit.errors import BadInput, BudgetExceeded, Cancelled, WorkerDied
 from optikit.pools.inline import POOLS
 from optikit.reports.summary import stages, state_of, summary
 from optikit.spec.record import ArtifactRef, BenchmarkRecord, FetchRecord, Trial
-from optikit.stages.base import Tools
+from optikit.stages.base import Inputs, Tools
 from tests.specs import small_plan
 
 TRIAL = Trial.parse(
@@ -123,3 +123,28 @@ def test_every_way_out_is_a_state(
 def test_a_driver_that_vanished_is_interrupted(archive: JobArchive) -> None:
     archive.event("state", state="running", pid=1, pool="inline")
     assert state_of(archive)["state"] == "interrupted"
+
+
+def test_a_wish_to_cancel_that_came_before_the_driver_is_honoured_once(
+    archive: JobArchive, staged: dict[str, FakeStage]
+) -> None:
+    archive.event("cancel_asked")
+    assert runner.drive(archive, POOLS) == 130
+    assert state_of(archive)["state"] == "cancelled"
+    assert staged["fetch"].runs == 0
+    assert runner.drive(archive, POOLS) == 0  # a resume
+
+
+def test_what_was_measured_ships_after_the_budgets_end(
+    archive: JobArchive, staged: dict[str, FakeStage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small_plan(flow="quantize", budget={"gpu_hours": 1.0})
+    job = JobArchive.create(archive.home, plan, {})
+    job.event("occupied", devices=1, seconds=7200)
+    for name in ("fetch", "publish"):
+        staged[name] = FakeStage(name)
+    tools = runner.tools_for(plan, job, POOLS)
+    with pytest.raises(BudgetExceeded):
+        runner._run_stage("fetch", plan, job, tools, POOLS, Inputs(), "d")
+    runner._run_stage("publish", plan, job, tools, POOLS, Inputs(), "d")
+    assert staged["publish"].runs == 1

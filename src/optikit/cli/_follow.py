@@ -21,8 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "follow"]
 
 
-def follow(job: Job, plan: Plan, as_json_only: bool = False) -> int:
+def follow(job: Job, plan: Plan, as_json_only: bool = False, cancels: bool = True) -> int:
     """Wait for the job's end and print its result; the exit code.
+
+    Args:
+        cancels: whether Ctrl-C cancels the job or only stops watching it.
 
     Raises:
         OptikitError: as Job.result.
@@ -37,6 +40,9 @@ def follow(job: Job, plan: Plan, as_json_only: bool = False) -> int:
         else:
             result = job.result(on_event=lambda event: _plain(progress, event))
     except KeyboardInterrupt:
+        if not cancels:
+            print(f"job {job.id} goes on", file=sys.stderr)
+            return Cancelled.exit_code
         print("cancelling ...", file=sys.stderr)
         job.cancel()
         raise Cancelled(f"job {job.id} was cancelled") from None

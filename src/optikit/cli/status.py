@@ -11,7 +11,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("job", metavar="JOB", help="id, a unique beginning of it, or 'last'")
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--follow", action="store_true", help="wait for the end, with progress")
+    parser.add_argument(
+        "--follow",
+        action="store_true",
+        help="wait for the end, with progress; Ctrl-C only stops watching",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -23,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.follow:
         from optikit.cli._follow import follow
 
-        return follow(job, job.archive.plan(), as_json_only=args.json)
+        return follow(job, job.archive.plan(), as_json_only=args.json, cancels=False)
     status = job.status()
     if args.json:
         as_json(status)

@@ -21,7 +21,7 @@ class Corner(Spec):
     rate_per_gpu: float | None = None
     """The rate over the devices used; a CPU SKU counts as one device."""
     slo_met: bool | None = None
-    """None: not measured."""
+    """None: not measured, or nothing can be said; see ``reason``."""
     gain: float | None = None
     """rate_per_gpu over the baseline's."""
     reason: str | None = None
@@ -53,9 +53,15 @@ def four_corners(
                 trial=winner.id,
                 preliminary=winner.rate is not None and winner.rate.preliminary,
             )
-        last = trials[-1]
-        why = last.rate.reason if last.rate else last.error
-        return Corner(slo_met=False, trial=last.id, reason=f"SLO not met: {why}")
+        ran = [trial for trial in trials if trial.rate is not None]
+        if not ran:
+            return Corner(trial=trials[0].id, reason=f"engine failed: {trials[0].error}")
+        undecided = [t for t in ran if t.rate and t.rate.outcome == "inconclusive"]
+        shown = (undecided or ran)[0]
+        why = shown.rate.reason if shown.rate else ""
+        if undecided:
+            return Corner(trial=shown.id, reason=f"inconclusive: {why}")
+        return Corner(slo_met=False, trial=shown.id, reason=f"SLO not met: {why}")
 
     found = {
         "baseline": pick("baseline", tuned=False),

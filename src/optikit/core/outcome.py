@@ -31,7 +31,8 @@ def after_evaluate(plan: Plan, record: EvaluateRecord) -> Outcome | None:
     """Whether the quality gate ends the job here; None: it goes on."""
     gate = plan.job.quality
     reasons = "; ".join(f"{v.candidate_id}: {v.reason}" for v in record.verdicts)
-    if record.chosen is None and plan.job.fallback == "none":
+    ends_here = "publish" not in plan.flow.stages  # nothing that a fallback could ship
+    if record.chosen is None and (ends_here or plan.job.fallback == "none"):
         return Outcome(
             state="negative",
             verdict="lost",
@@ -55,8 +56,14 @@ def shipped_trial(
     measured = (benchmark.trials if benchmark else ()) + (tune.trials if tune else ())
     if tune is not None and tune.winner is not None:
         return next((t for t in measured if t.id == tune.winner), None)
-    defaults = benchmark.trials if benchmark else ()
-    return next((t for t in defaults if t.variant == variant), None)
+    # nothing held the SLO: the default speaks, but an open question outranks a no
+    ours = [t for t in measured if t.variant == variant]
+    ranked = sorted(ours, key=lambda t: (t.rate is None, _settled(t)))
+    return ranked[0] if ranked else None
+
+
+def _settled(trial: Trial) -> bool:
+    return trial.rate is not None and trial.rate.outcome == "infeasible"
 
 
 def final(
@@ -78,11 +85,13 @@ def final(
     if chosen and chosen.verdict == "cannot tell":
         note += f" Quality: cannot tell ({chosen.reason})."
     if not plan.flow.measures:
+        if fell_back:
+            return Outcome(state="done", verdict="lost", message=note.strip())
         verdict = "cannot tell" if chosen and chosen.verdict == "cannot tell" else "kept"
         return Outcome(
             state="done",
             verdict=verdict if chosen else "done",
-            message=(chosen.reason if chosen else "done.") + (note if not chosen else ""),
+            message=chosen.reason if chosen else "done.",
         )
     trial = shipped_trial(benchmark, tune, variant)
     if trial is None or trial.rate is None:

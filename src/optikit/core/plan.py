@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from optikit.core.fit import element_bytes, fit, weight_bytes
-from optikit.core.rate import METHODS
+from optikit.core.rate import METHODS, rate_search
 from optikit.core.space import context_length, fitting_degrees, resolve_space
 from optikit.errors import DoesNotFit, SpecError, UnknownName, nearest
 from optikit.spec.flow import Flow
@@ -120,6 +120,8 @@ def _consistent(
         raise UnknownName(
             f"unknown method {job.method.name!r}; {nearest(job.method.name, METHODS)}"
         )
+    if flow.measures:
+        rate_search(job.method, job.workload, job.slo)  # refuses an SLO that cannot be measured
     served = engine.serves.get(sku.kind, ())
     if not served:
         raise SpecError(f"engine: {engine.name} does not serve on {sku.kind} SKUs")

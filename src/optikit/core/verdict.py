@@ -153,7 +153,7 @@ def _name(bound: Bound) -> str:
 def _compare(bound: Bound, found: Quantile) -> str:
     above = found.value_ms > bound.limit_ms
     sign = ">" if above else "<="
-    text = f"{_name(bound)} {found.value_ms:.4g} ms {sign} {bound.limit_ms:g} ms"
+    text = f"{_name(bound)} {_figure(found.value_ms)} ms {sign} {bound.limit_ms:g} ms"
     surely = (
         found.low_ms is not None and found.low_ms > bound.limit_ms
         if above
@@ -172,7 +172,12 @@ def _compare_slope(measurement: Measurement, limit: float) -> str:
 
 
 def _interval(low: float | None, high: float | None, unit: str) -> str:
-    left = "?" if low is None else f"{low:.4g}"
-    right = "?" if high is None else f"{high:.4g}"
+    left = "?" if low is None else _figure(low)
+    right = "?" if high is None else _figure(high)
     why = "too few requests to bound it" if low is None or high is None else "reaches across"
     return f"(95 % interval {left} to {right}{' ' if unit else ''}{unit}: {why})"
+
+
+def _figure(value: float) -> str:
+    """Four digits, and never an exponent."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"

@@ -36,6 +36,13 @@ class Engine(Protocol):
 
     facts: EngineFacts
 
+    def check(self, serving: ServingConfig, device: DeviceKind) -> None:
+        """Look at the arguments without starting anything.
+
+        Raises:
+            BadInput: a flag that is not the caller's to set.
+        """
+
     def version(self) -> str:
         """Version of the engine's package in its own environment, e.g. ``0.32.0``.
 

@@ -173,6 +173,10 @@ class Vllm:
             f" and point {_PYTHON_VARIABLE} at its python"
         )
 
+    def check(self, serving: ServingConfig, device: DeviceKind) -> None:
+        """Raise BadInput for a flag that is not the caller's to set."""
+        arguments(serving, device)
+
     def version(self) -> str:
         """Version of vLLM in its environment; reads the package's metadata, imports nothing."""
         found = self.packages()

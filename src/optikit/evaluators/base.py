@@ -33,6 +33,7 @@ class Evaluator(Protocol):
         tokenizer: Path,
         tasks: Sequence[str],
         *,
+        context: int,
         limit: int | None,
         work: Path,
     ) -> tuple[ItemScores, ...]:
@@ -41,6 +42,7 @@ class Evaluator(Protocol):
         Args:
             tokenizer: folder with the model's tokenizer.
             tasks: shipped names, library names, or paths of task YAML files.
+            context: tokens that the server takes; longer items are cut on the left.
             limit: first items of each task; None: all.
             work: folder for the library's own samples and results.
 

@@ -61,6 +61,7 @@ class LmEval:
         tokenizer: Path,
         tasks: Sequence[str],
         *,
+        context: int,
         limit: int | None,
         work: Path,
     ) -> tuple[ItemScores, ...]:
@@ -78,6 +79,7 @@ class LmEval:
             "tokenizer": str(tokenizer),
             "tokenizer_backend": "huggingface",
             "tokenized_requests": True,
+            "max_length": context - 1,  # the server generates one token more
             "num_concurrent": CONCURRENCY,
             "max_retries": 2,
             "timeout": 120,
@@ -107,14 +109,18 @@ class LmEval:
 
 
 def _scores(task: str, rows: Sequence[dict[str, Any]]) -> ItemScores:
-    rows = sorted(rows, key=lambda row: int(row["doc_id"]))
+    """One score an item; of a task that logs each item under several filters, the first filter."""
+    chosen = rows[0].get("filter")
+    kept = [row for row in rows if row.get("filter") == chosen]
+    rows = sorted(kept, key=lambda row: int(row["doc_id"]))
     metric = next((name for name in METRICS if name in rows[0]), None)
     if metric is None:
         raise BadInput(
             f"quality.tasks: {task} has none of the metrics {', '.join(METRICS)} an item; "
             "choose a task that scores each item"
         )
-    return ItemScores(task=task, metric=metric, scores=tuple(float(row[metric]) for row in rows))
+    named = metric if chosen in (None, "none") else f"{metric} ({chosen})"
+    return ItemScores(task=task, metric=named, scores=tuple(float(row[metric]) for row in rows))
 
 
 def _shipped() -> list[str]:

@@ -11,13 +11,13 @@ from typing import Literal
 from optikit.core.fitness import fitness
 from optikit.core.metrics import timing_rows
 from optikit.core.rate import rate_search
-from optikit.errors import EngineError, PortInUse, StageFailed, WorkerDied
+from optikit.errors import BudgetExceeded, EngineError, PortInUse, StageFailed, WorkerDied
 from optikit.loadgen.find_rate import find_rate
 from optikit.spec.plan import Plan
 from optikit.spec.record import ArtifactRef, Probe, Trial, Variant
 from optikit.spec.serving import ServingConfig
 from optikit.spec.timing import RequestTiming
-from optikit.stages.base import Tools, attempt, resources_for, write_lines
+from optikit.stages.base import Journal, Tools, attempt, resources_for, write_lines
 
 __all__ = ["Ask", "measure", "must_have_run"]
 
@@ -53,7 +53,6 @@ def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         purpose=ask.purpose,
         serving=serving.model_dump(mode="json"),
     )
-    began = time.monotonic()
     try:
         trial, attempts = attempt(
             tools,
@@ -79,7 +78,6 @@ def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
             error=str(error),
             attempts=2,
         )
-    journal.event("occupied", devices=serving.devices, seconds=time.monotonic() - began)
     journal.event("trial", trial=trial.model_dump(mode="json"))
     return trial
 
@@ -94,6 +92,14 @@ def must_have_run(trials: Sequence[Trial]) -> None:
         raise StageFailed(
             f"the engine failed in all {len(trials)} trial(s); the first: {trials[0].error}"
         )
+
+
+def _left_s(journal: Journal) -> float:
+    """Seconds the job has left, 0 at the end: what was measured until then counts."""
+    try:
+        return journal.remaining_s()
+    except BudgetExceeded:
+        return 0.0
 
 
 def _measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
@@ -131,7 +137,7 @@ def _measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
             job.method,
             on_probe=on_probe,
             check=server.check,
-            remaining_s=journal.remaining_s,
+            remaining_s=lambda: _left_s(journal),
         )
         measured = time.monotonic()
     return Trial(

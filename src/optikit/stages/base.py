@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from optikit.engines.base import Engine
-from optikit.errors import EngineError, OptikitError, PortInUse, WorkerDied
+from optikit.errors import BudgetExceeded, EngineError, OptikitError, PortInUse, WorkerDied
 from optikit.evaluators.base import Evaluator
 from optikit.loadgen.base import LoadGenerator
 from optikit.pools.base import Pool, Resources
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+LAST_WORDS_S = 30.0
+"""A rate search that ran out of time answers with what it knows; it gets this long to do so."""
 
 
 class Journal(Protocol):
@@ -184,20 +187,40 @@ def attempt(
     task: Callable[..., T],
     *args: Any,
     attempts: int = 2,
+    bounded: bool = True,
 ) -> tuple[T, int]:
     """Run a task in the stage's pool, again in a new worker when worker or engine died.
+
+    Device-seconds of every attempt are written down, however it ends.
+
+    Args:
+        bounded: False: the task may run although the job's budget is used up.
 
     Returns:
         The task's answer and the number of the attempt that gave it.
 
     Raises:
+        BudgetExceeded: the job's time ended before the task did; closing the pool ends it.
         OptikitError: the last attempt's error; every failed attempt is in the journal.
     """
     for number in range(1, attempts + 1):
+        left_s = tools.journal.remaining_s() + LAST_WORDS_S if bounded else None
+        began = time.monotonic()
         try:
-            return tools.pool.submit(task, *args, resources=resources).result(), number
+            return tools.pool.submit(task, *args, resources=resources).result(left_s), number
+        except TimeoutError:
+            raise BudgetExceeded(
+                f"budget.wall_time_s ended while {what} ran; raise it in the spec and submit again"
+            ) from None
         except (WorkerDied, EngineError) as error:
             tools.journal.event("attempt_failed", what=what, attempt=number, error=str(error))
             if number == attempts or isinstance(error, PortInUse):
                 raise
+        finally:
+            tools.journal.event(
+                "occupied",
+                what=what,
+                devices=max(1, resources.gpus),
+                seconds=round(time.monotonic() - began, 3),
+            )
     raise AssertionError("unreachable: attempts is at least 1")

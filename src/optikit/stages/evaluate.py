@@ -92,9 +92,10 @@ def _score_here(
     """In the worker: serve the model, score it, keep every item's score."""
     job, journal = plan.job, tools.journal
     folder = journal.folder("quality", name)
+    serving = _serving(plan, variant)
     with tools.engine.serve(
         Path(model.path),
-        _serving(plan, variant),
+        serving,
         plan.sku.kind,
         vocab=plan.shape.vocab,
         log=folder / "engine.log",
@@ -107,6 +108,7 @@ def _score_here(
             server.endpoint,
             Path(model.path),
             job.quality.tasks,
+            context=serving.max_model_len,
             limit=job.quality.limit,
             work=folder,
         )

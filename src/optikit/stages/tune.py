@@ -12,6 +12,9 @@ from optikit.stages.base import Inputs, Tools, default_serving, variants
 
 __all__ = ["STAGE"]
 
+HOPELESS = 3
+"""So many trials, the default included, that all failed in the engine end the search."""
+
 
 class Tune:
     """``num_trials`` trials a variant; the default configuration is known and costs none."""
@@ -63,19 +66,26 @@ class Tune:
         if variant == "baseline" and plan.baseline_space is not None:
             space = plan.baseline_space
         default = default_serving(plan, variant)
-        storage = tools.journal.folder("study", variant)
-        study = tools.tuner.start(space, plan.job.tuner.seed, storage)
         model = inputs.model_of(variant)
         mine = [
             t
             for t in tools.journal.finished_trials()
             if t.purpose == "tune" and t.variant == variant and t.model_digest == model.digest
         ]
+        first = 1 + max((t.number for t in mine), default=-1)
+        folder: str = variant
+        if mine and all(trial.state == "failed" for trial in mine):
+            # a resume after the engine was mended asks for them anew
+            mine, folder = [], f"{variant}-{first}"
+        storage = tools.journal.folder("study", folder)
+        study = tools.tuner.start(space, plan.job.tuner.seed, storage)
         for trial in before + mine:
             study.tell(point_of(trial.serving), trial.fitness)
         trials.extend(mine)
         known = before + mine
-        for number in range(len(mine), plan.trials):
+        for number in range(first, first + plan.trials - len(mine)):
+            if len(known) >= HOPELESS:
+                must_have_run(known)
             tools.journal.remaining_s()
             point = study.ask()
             if point is None:

@@ -110,7 +110,12 @@ class FileModelStore:
             if version is None:
                 continue  # somebody else took the number
             if existing.digest == model.digest:
-                return existing
+                if existing.path == model.path:
+                    return existing
+                # the home folder was moved: same content, new place
+                moved = existing.model_copy(update={"path": model.path})
+                _replace(entry, moved.model_dump_json(indent=2) + "\n")
+                return moved
             raise BadInput(
                 f"model {name!r} version {version!r} is registered with other content "
                 f"({existing.digest[:19]}..., created {existing.created}); versions never change: "
@@ -312,3 +317,16 @@ def _write_new(path: Path, text: str) -> bool:
     path.chmod(0o644)
     _sync(path.parent)
     return True
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a whole file over the one that is there."""
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=".new-", encoding="utf-8", delete=False
+    ) as new:
+        new.write(text)
+        new.flush()
+        os.fsync(new.fileno())
+    Path(new.name).chmod(0o644)
+    Path(new.name).replace(path)
+    _sync(path.parent)

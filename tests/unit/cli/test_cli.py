@@ -84,6 +84,9 @@ def test_the_table_shows_every_default_and_the_shapes_source(
         ({"engine": "vllmm"}, ["unknown engine", "vllm"]),
         ({"method": "doublin"}, ["doubling"]),
         ({"budgett": {}}, ["budgett", "budget"]),
+        ({"flow": "tune", "flow_params": {"recipe": "int_w8a9"}}, ["unknown recipe", "int_w8a8"]),
+        ({"slo": "p95(tpot) <= 1 s", "workload": {"output_tokens": 1}}, ["output_tokens: 1"]),
+        ({"engine": {"flags": {"trust-remote-code": True}}}, ["trust-remote-code", "foreign code"]),
         ({"slo": "p95(e2e) <= 0 ms"}, ["above 0"]),
         ({"workload": {"prompt_tokens": 100_000}}, ["context of 8192"]),
         ({"model": {"name": "unheard-of"}}, ["optikit models add PATH --name unheard-of"]),
@@ -148,3 +151,14 @@ def test_every_verb_that_prints_facts_takes_json() -> None:
         ["models", "list"],
     ):
         assert parser().parse_args([*argv, "--json"]).json is True
+
+
+def test_one_damaged_job_hides_no_other(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from optikit.archive import JobArchive
+    from tests.specs import small_plan
+
+    whole, broken = (JobArchive.create(home, small_plan(), {}) for _ in range(2))
+    (broken.root / "plan.json").write_text("{")
+    assert main(["list", "--json"]) == 0
+    rows = {row["id"]: row["state"] for row in json.loads(capsys.readouterr().out)}
+    assert rows == {whole.job_id: "starting", broken.job_id: "damaged"}

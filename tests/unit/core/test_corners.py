@@ -56,3 +56,18 @@ def test_a_missed_slo_is_null_with_a_reason() -> None:
     assert "baseline has no rate" in (corners["quantized"].reason or "")
     assert corners["both"].slo_met is None
     assert "not measured" in (corners["both"].reason or "")
+
+
+def test_no_rate_is_only_a_missed_slo_where_the_search_says_so() -> None:
+    crashed = trial("b0", "baseline", None).model_copy(
+        update={"state": "failed", "rate": None, "error": "no kernel"}
+    )
+    assert four_corners([crashed], [], compresses=False)["baseline"].slo_met is None
+    reason = four_corners([crashed], [], compresses=False)["baseline"].reason
+    assert reason == "engine failed: no kernel"
+    missed = trial("b1", "baseline", None)
+    assert missed.rate is not None
+    rate = missed.rate.model_copy(update={"outcome": "inconclusive", "reason": "void twice"})
+    unclear = missed.model_copy(update={"id": "t0", "rate": rate})
+    corner = four_corners([missed], [unclear], compresses=False)["tuned"]
+    assert (corner.slo_met, corner.reason) == (None, "inconclusive: void twice")

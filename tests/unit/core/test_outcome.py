@@ -84,3 +84,21 @@ def test_without_a_winner_the_default_of_the_shipped_variant_speaks() -> None:
 def test_a_flow_without_load_ends_with_its_quality() -> None:
     answer = final(plan(flow="quantize"), gate("kept", "c0"), None, None)
     assert (answer.state, answer.verdict, answer.exit_code) == ("done", "kept", 0)
+
+
+def test_a_lost_quality_is_never_done_well() -> None:
+    # nothing could ship in this flow, whatever the fallback says
+    only_judged = after_evaluate(plan(flow="evaluate", fallback="baseline"), gate("lost", None))
+    assert only_judged is not None
+    assert only_judged.exit_code == 3
+    shipped = final(plan(flow="quantize", fallback="baseline"), gate("lost", None), None, None)
+    assert (shipped.state, shipped.verdict) == ("done", "lost")
+
+
+def test_an_open_question_outranks_a_no() -> None:
+    tune = TuneRecord(
+        inputs_digest="d",
+        trials=(trial("t0", "infeasible"), trial("t1", "inconclusive")),
+        winner=None,
+    )
+    assert final(plan(), gate("kept", "c0"), None, tune).exit_code == 4

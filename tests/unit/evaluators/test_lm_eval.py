@@ -53,5 +53,10 @@ def test_a_users_file_that_is_not_whole(tmp_path: Path, text: str, word: str) ->
 def test_scores_come_in_the_order_of_the_documents() -> None:
     rows = [{"doc_id": 2, "acc": 0.0}, {"doc_id": 10, "acc": 1.0}, {"doc_id": 1, "acc": 1.0}]
     assert _scores("t", rows).scores == (1.0, 0.0, 1.0)
+    twice = [
+        {"doc_id": d, "filter": f, "acc": s} for d in (1, 2) for f, s in (("a", 1.0), ("b", 0))
+    ]
+    assert _scores("t", twice).scores == (1.0, 1.0)  # an item counts once, however often filtered
+    assert _scores("t", twice).metric == "acc (a)"
     with pytest.raises(BadInput, match="none of the metrics"):
         _scores("t", [{"doc_id": 0, "bleu": 1.0}])

@@ -58,11 +58,20 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+class Journal:
+    """Time enough, and nothing kept."""
+
+    def event(self, kind: str, **facts: Any) -> None: ...
+
+    def remaining_s(self) -> float:
+        return 1e6
+
+
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
     nothing = cast(Any, None)
     return Tools(
-        journal=nothing,
+        journal=cast(Any, Journal()),
         pool=Pool(),
         engine=nothing,
         generator=nothing,

@@ -200,7 +200,7 @@ def test_an_engine_that_never_starts_fails_the_stage_with_its_words(bench: Bench
         BENCHMARK.run(bench.tools, bench.inputs, plan("benchmark"), "d")
     record = BENCHMARK.run(bench.tools, bench.inputs, plan(), "d")  # tuning may still help
     assert record.trials[0].state == "failed"
-    with pytest.raises(StageFailed, match="all 4 trial"):
+    with pytest.raises(StageFailed, match="all 3 trial"):
         TUNE.run(bench.tools, bench.inputs.plus(record), plan(), "d")
 
 
@@ -229,3 +229,30 @@ def test_a_resumed_tuning_measures_only_what_is_missing(bench: Bench) -> None:
     assert record.trials[0] == first.trials[0]
     assert len(bench.engine.starts) == 2
     assert len({t.id for t in record.trials}) == 3
+
+
+def test_a_resume_after_the_engine_was_mended_measures_anew(bench: Bench) -> None:
+    dead = EngineDied("gone")
+    bench.engine.errors = [None, dead, dead]
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, plan(), "d"))
+    first = TUNE.run(bench.tools, inputs, plan(trials=1), "d")
+    assert first.trials[0].state == "failed"
+    bench.journal.finished = list(first.trials)
+    again = TUNE.run(bench.tools, inputs, plan(trials=1), "d")
+    assert [(t.id, t.state) for t in again.trials] == [("t01-baseline", "complete")]
+
+
+def test_an_engine_that_always_dies_is_not_started_for_every_trial(bench: Bench) -> None:
+    bench.engine.errors = [EngineStartFailed("illegal flag")] * 100
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, plan(), "d"))
+    with pytest.raises(StageFailed, match="illegal flag"):
+        TUNE.run(bench.tools, inputs, plan(), "d")
+    assert len(bench.engine.starts) == 6  # three trials of two attempts
+
+
+def test_device_seconds_are_written_down_however_a_task_ends(bench: Bench) -> None:
+    bench.engine.errors = [EngineDied("gone")]
+    BENCHMARK.run(bench.tools, bench.inputs, plan(), "d")
+    occupied = bench.journal.kinds("occupied")
+    assert len(occupied) == 2
+    assert all(event["devices"] == 1 and event["seconds"] >= 0 for event in occupied)
