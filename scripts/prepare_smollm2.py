@@ -58,6 +58,8 @@ def prepare(out: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python scripts/prepare_smollm2.py OUT")
     target = Path(sys.argv[1])
     if not (target / "config.json").exists():
         prepare(target)

@@ -12,9 +12,10 @@ from optikit.adapters.hardware import cpu_dtype
 from optikit.adapters.process import end_group, members
 from optikit.core.calibration import choose_samples
 from optikit.engines.vllm import ENGINE
+from optikit.errors import BadInput
 from optikit.evaluators.lm_eval import EVALUATOR
 from optikit.recipes import RECIPES
-from optikit.spec.endpoint import ProcessGroup
+from optikit.spec.endpoint import Endpoint, ProcessGroup
 from optikit.spec.serving import ServingConfig
 from optikit.stores.datasets import read_texts
 from tests.models import tiny_llama
@@ -70,6 +71,36 @@ def test_a_recipe_writes_a_quantized_checkpoint(
     assert (out / "tokenizer.json").exists()
     weights = next(out.glob("*.safetensors")).stat().st_size
     assert weights < 0.6 * (model / "model.safetensors").stat().st_size
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [
+        ("{{ cycler.__init__.__globals__.os.getpid() }}", "cannot be loaded"),
+        ("{{ missing_field }}", "cannot be loaded"),
+    ],
+)
+def test_a_task_that_cannot_be_loaded_runs_nothing_and_blames_no_server(
+    model: Path, tmp_path: Path, question: str, word: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text('{"q": "a", "choices": ["x", "y"], "answer": 0}\n')
+    task = {
+        "task": "mine",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": "rows.jsonl"}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": question,
+        "doc_to_choice": "{{choices}}",
+        "doc_to_target": "answer",
+    }
+    (tmp_path / "mine.yaml").write_text(json.dumps(task))
+    nobody = Endpoint(base_url="http://127.0.0.1:9", model="m", vocab=VOCAB)
+    with pytest.raises(BadInput, match=word):
+        EVALUATOR.score(
+            nobody, model, [str(tmp_path / "mine.yaml")], context=256, limit=None, work=tmp_path
+        )
 
 
 @pytest.mark.filterwarnings("default")

@@ -6,10 +6,11 @@ says nothing about a difference, and drops out of its variance. The loss a task 
 of inferiority) by one two-sided 95 % interval, that is, two one-sided tests at 2.5 % each
 (Schuirmann 1987, J. Pharmacokinet. Biopharm. 15, 657-680).
 
-The interval is Wald's, with the variance of the paired differences floored by what ``z^2 / 2``
-discordant pairs more would bring (Agresti & Min 2005, Stat. Med. 24, 729-740, who add
-pseudo-observations to a matched-pairs table): zero observed disagreements in n items are no proof
-of zero. Floors of that kind make a small sample answer *cannot tell* instead of *kept*.
+Zero observed disagreements in n items are no proof of zero, so neither bound is Wald's. The upper
+one, which 'kept' needs, is of Wilson's form: the estimate moves up by ``z^2 / 2n`` and its variance
+grows by ``z^2 / 4`` items (Wilson 1927, JASA 22, 209-212; for paired tables: Tango 1998, Stat. Med.
+17, 891-908). The lower one, which 'lost' needs, adds ``z^2 / 2`` discordant pairs to the variance
+(Agresti & Min 2005, Stat. Med. 24, 729-740). A small sample then answers *cannot tell*.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def _task(
     spread = float(((beyond - beyond.mean()) ** 2).sum())
     stderr = math.sqrt(spread + PSEUDO) / n
     middle = loss - allowed
-    low, high = middle - z_lost * stderr, middle + Z * stderr
+    low, high = middle - z_lost * stderr, middle + _reach(spread / n, n)
     word = "kept" if high < 0 else "lost" if low > 0 else "cannot tell"
     discordant = int(np.count_nonzero(b != c))
     seen = (
@@ -122,15 +123,22 @@ def _task(
     return word, reason, score
 
 
-def _needed(b: Scores, c: Scores, margin: float) -> int:
-    """Items at which a model with no loss at all would be called kept, at the spread seen here.
+def _reach(variance: float, n: int) -> float:
+    """How far the upper bound lies above the estimate, for a variance per item."""
+    return (PSEUDO + Z * math.sqrt(variance * n + Z * Z / 4.0)) / n
 
-    Solves ``variance / n + PSEUDO / n^2 = (margin * mean / Z)^2`` for n.
-    """
+
+def _needed(b: Scores, c: Scores, margin: float) -> int:
+    """Items at which a model with no loss at all would be called kept, at the spread seen here."""
     variance = float((b - c).var())
-    squared = (max(margin * float(b.mean()), 1e-6) / Z) ** 2
-    root = math.sqrt(variance**2 + 4.0 * squared * PSEUDO)
-    return math.ceil((variance + root) / (2.0 * squared))
+    allowed = max(margin * float(b.mean()), 1e-6)
+    few, enough = 1, 2
+    while _reach(variance, enough) >= allowed:
+        few, enough = enough, 2 * enough
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        few, enough = (few, middle) if _reach(variance, middle) < allowed else (middle, enough)
+    return enough
 
 
 def _stderr(scores: Scores) -> float:

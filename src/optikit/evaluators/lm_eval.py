@@ -22,6 +22,10 @@ SHIPPED = Path(__file__).parent / "_tasks"
 METRICS = ("acc", "exact_match", "acc_norm", "f1")
 """The first that a task has is the one that is compared."""
 CONCURRENCY = 8
+_UNLOADABLE = (
+    *(OSError, ValueError, RuntimeError, ImportError),
+    *(KeyError, TypeError, AttributeError, AssertionError),
+)
 _FREE_OF_LIBRARY = (".yaml", ".yml")
 
 
@@ -67,6 +71,7 @@ class LmEval:
     ) -> tuple[ItemScores, ...]:
         """As evaluators/base.py."""
         self.check(tasks)
+        from jinja2 import TemplateError
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
 
@@ -84,7 +89,16 @@ class LmEval:
             "max_retries": 2,
             "timeout": 120,
         }
-        with _quiet(work / "lm_eval.log"), _key(endpoint.api_key):
+        with _quiet(work / "lm_eval.log"), _key(endpoint.api_key), _sandboxed_templates():
+            # listing the library's own tasks takes longer than scoring a small one
+            known = TaskManager(include_defaults=any(isinstance(task, str) for task in own))
+            try:
+                known.load(own)  # what cannot be loaded is not the server's fault
+            except (*_UNLOADABLE, TemplateError) as error:
+                raise BadInput(
+                    f"quality.tasks: {', '.join(tasks)} cannot be loaded: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
             try:
                 found = simple_evaluate(
                     model="local-completions",
@@ -94,8 +108,7 @@ class LmEval:
                     batch_size=1,
                     bootstrap_iters=0,
                     log_samples=True,
-                    # listing the library's own tasks takes longer than scoring a small one
-                    task_manager=TaskManager(include_defaults=any(isinstance(t, str) for t in own)),
+                    task_manager=known,
                 )
             except (OSError, RuntimeError, ValueError, ClientError) as error:
                 raise EngineError(
@@ -147,18 +160,48 @@ def _config(task: str) -> dict[str, Any]:
         ) from None
     if not isinstance(config, dict) or "task" not in config:
         raise BadInput(f"quality.tasks: {path} is no task of lm-eval: it has no key 'task'")
-    data_files = config.get("dataset_kwargs", {}).get("data_files")
-    if isinstance(data_files, dict):
+    given = config.get("dataset_kwargs") or {}
+    data_files = given.get("data_files") if isinstance(given, dict) else None
+    if isinstance(data_files, str):
+        data_files = {str(config.get("test_split", "test")): data_files}
+    if data_files is not None:
+        if not isinstance(data_files, dict) or not all(
+            isinstance(name, str) for name in data_files.values()
+        ):
+            raise BadInput(
+                f"quality.tasks: {path}: data_files is one file name, or one a split; "
+                f"found {data_files!r:.80}"
+            )
         absolute = {split: str(path.parent.resolve() / name) for split, name in data_files.items()}
         missing = [name for name in absolute.values() if not Path(name).is_file()]
         if missing:
             raise BadInput(f"quality.tasks: {path} names {missing[0]}, which does not exist")
-        config["dataset_kwargs"] = {**config["dataset_kwargs"], "data_files": absolute}
+        config["dataset_kwargs"] = {**given, "data_files": absolute}
     return config
 
 
 def _few(text: str, longest: int = 400) -> str:
     return text if len(text) <= longest else f"{text[:longest]} ..."
+
+
+@contextlib.contextmanager
+def _sandboxed_templates() -> Iterator[None]:
+    """A task's Jinja templates are data: they may not reach Python's inside."""
+    import lm_eval.utils
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    plain = lm_eval.utils.env
+    guarded = ImmutableSandboxedEnvironment(
+        loader=plain.loader,
+        undefined=plain.undefined,
+        keep_trailing_newline=plain.keep_trailing_newline,
+    )
+    guarded.filters.update(plain.filters)
+    lm_eval.utils.env = guarded
+    try:
+        yield
+    finally:
+        lm_eval.utils.env = plain
 
 
 @contextlib.contextmanager

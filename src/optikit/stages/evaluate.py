@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from optikit.core.quality import compare
-from optikit.errors import EngineStartFailed
+from optikit.errors import EngineError, EngineStartFailed
 from optikit.spec.plan import Plan
 from optikit.spec.record import ArtifactRef, EvaluateRecord, ItemScores, QualityVerdict, Variant
 from optikit.spec.serving import ServingConfig
@@ -104,14 +104,18 @@ def _score_here(
         what=f"{job.engine.name} server of the evaluation of {name}",
         on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
     ) as server:
-        scores = tools.evaluator.score(
-            server.endpoint,
-            Path(model.path),
-            job.quality.tasks,
-            context=serving.max_model_len,
-            limit=job.quality.limit,
-            work=folder,
-        )
+        try:
+            scores = tools.evaluator.score(
+                server.endpoint,
+                Path(model.path),
+                job.quality.tasks,
+                context=serving.max_model_len,
+                limit=job.quality.limit,
+                work=folder,
+            )
+        except EngineError:
+            server.check()  # a server that died says why in its log
+            raise
     write_lines(folder / "items.jsonl", (one.model_dump(mode="json") for one in scores))
     return scores
 

@@ -24,7 +24,7 @@ class Texts:
     rows: int
     """Rows read."""
     skipped: dict[str, int]
-    """Rows left out, by reason: empty, duplicate, not text, not JSON."""
+    """Rows left out, by reason: empty, duplicate, not text, no text field."""
     field: str | None
     """The field that held the text; None where all files are plain text."""
 

@@ -57,25 +57,29 @@ def read_texts(path: Path, text_field: str | None = None) -> Texts:
     skipped: Counter[str] = Counter()
     seen: set[str] = set()
     texts: list[str] = []
-    rows, field = 0, text_field
+    rows, field, first = 0, text_field, ""
     for file in dataset_files(path):
         for row in _rows(file):
             rows += 1
             text = row
             if isinstance(row, dict):
-                field = field or _find_field(row, file)
-                if field not in row:
-                    raise DatasetError(_no_field(file, field, row))
+                first = first or _no_field(file, text_field, row)
+                field = field or _find_field(row)
+                if field is None or field not in row:
+                    skipped["no text field"] += 1
+                    continue
                 text = row[field]
             if text is None or (isinstance(text, str) and not text.strip()):
                 skipped["empty"] += 1
-            elif not isinstance(text, str):
+            elif not isinstance(text, str) or not _encodes(text):
                 skipped["not text"] += 1
             elif text in seen:
                 skipped["duplicate"] += 1
             else:
                 seen.add(text)
                 texts.append(text)
+    if skipped["no text field"] == rows and first:
+        raise DatasetError(first)
     if not texts:
         raise DatasetError(
             f"dataset: {path} has no usable text: {rows} rows read, left out {dict(skipped)}"
@@ -94,7 +98,7 @@ def _rows(file: Path) -> Iterator[Any]:
                     continue
                 try:
                     row = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise DatasetError(f"dataset: {file} line {number}: {error}") from None
                 if not isinstance(row, dict | str):
                     raise DatasetError(
@@ -105,16 +109,26 @@ def _rows(file: Path) -> Iterator[Any]:
     else:
         import pyarrow.parquet
 
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
-            yield from batch.to_pylist()
+        try:
+            for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
+                yield from batch.to_pylist()
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DatasetError(f"dataset: {file} is no whole parquet file: {error}") from None
 
 
-def _find_field(row: dict[str, Any], file: Path) -> str:
+def _encodes(text: str) -> bool:
+    """A lone surrogate is in no encoding, and no tokenizer takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _find_field(row: dict[str, Any]) -> str | None:
     likely = [name for name in _LIKELY if isinstance(row.get(name), str)]
     textual = [name for name, value in row.items() if isinstance(value, str)]
-    if likely or len(textual) == 1:
-        return (likely or textual)[0]
-    raise DatasetError(_no_field(file, None, row))
+    return (likely or textual)[0] if likely or len(textual) == 1 else None
 
 
 def _no_field(file: Path, field: str | None, row: dict[str, Any]) -> str:

@@ -53,6 +53,20 @@ def test_few_items_cannot_prove_one_percent_and_enough_can() -> None:
     assert judge(enough[: needed // 2], enough[: needed // 2]).verdict == "cannot tell"
 
 
+def test_a_model_at_the_margin_is_called_kept_no_more_often_than_said() -> None:
+    """Simulated where the rule of three bites: few changed items, all of them losses."""
+    draw = np.random.default_rng(3)
+    accuracy, margin, runs = 0.75, 0.01, 4000
+    for n in (363, 400, 500, 1000):
+        base = np.r_[np.ones(round(accuracy * n)), np.zeros(n - round(accuracy * n))]
+        kept = 0
+        for lost in draw.binomial(n, margin * accuracy, runs):
+            cand = base.copy()
+            cand[:lost] = 0.0
+            kept += judge(base.tolist(), cand.tolist(), margin).verdict == "kept"
+        assert kept / runs <= 0.032, n  # 2.5 % and three standard errors
+
+
 def test_a_large_loss_is_lost() -> None:
     base = [1.0] * 90 + [0.0] * 10
     verdict = judge(base, [1.0] * 60 + [0.0] * 40)

@@ -39,6 +39,8 @@ def test_a_users_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     [
         ("- a", "no key 'task'"),
         ("task: t\ndataset_kwargs: {data_files: {test: gone.jsonl}}", "gone.jsonl"),
+        ("task: t\ndataset_kwargs: {data_files: gone.jsonl}", "gone.jsonl"),
+        ("task: t\ndataset_kwargs: {data_files: [a, b]}", "one file name"),
     ],
 )
 def test_a_users_file_that_is_not_whole(tmp_path: Path, text: str, word: str) -> None:

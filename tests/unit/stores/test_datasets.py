@@ -58,6 +58,23 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str, word: str) -> None:
         read_texts(tmp_path)
 
 
+def test_a_row_without_the_field_is_left_out_not_the_dataset(tmp_path: Path) -> None:
+    jsonl(tmp_path / "a.jsonl", [{"text": None}, {"text": "one"}, {"other": 3}, {"text": "\ud800"}])
+    found = read_texts(tmp_path)
+    assert found.texts == ("one",)
+    assert found.skipped == {"no text field": 2, "not text": 1}
+
+
+def test_a_broken_parquet_and_an_endless_row_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DatasetError, match=r"a.parquet is no whole parquet"):
+        read_texts(tmp_path)
+    (tmp_path / "a.parquet").unlink()
+    (tmp_path / "a.jsonl").write_text("[" * 100_000 + "\n")
+    with pytest.raises(DatasetError, match="line 1"):
+        read_texts(tmp_path)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="does not exist"):
         read_texts(tmp_path / "no")
