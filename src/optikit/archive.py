@@ -173,10 +173,6 @@ class JobArchive:
             latest[trial.id] = trial
         return list(latest.values())
 
-    def finished_trials(self) -> list[Trial]:
-        """As ``trials``: what a resumed stage need not run again."""
-        return self.trials()
-
     def groups(self) -> list[ProcessGroup]:
         """Every process group that the job started."""
         return [ProcessGroup.parse(event["group"]) for event in self.of_kind("process_group")]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from optikit.archive import JobArchive, digest_of, jobs, open_job
 from optikit.errors import ArchiveError, BudgetExceeded, UnknownName
+from optikit.reports.summary import summary
 from optikit.spec.record import ArtifactRef, FetchRecord
 from tests.specs import small_plan
 
@@ -41,6 +42,13 @@ def test_a_torn_line_is_no_event_and_spoils_no_other(archive: JobArchive) -> Non
     archive.event("note", text="two")
     assert [e.get("text") for e in archive.events()] == [None, "one", "two"]
     assert archive.damaged_lines() == 1
+
+
+def test_a_summary_says_that_its_history_is_damaged(archive: JobArchive) -> None:
+    assert summary(archive)["damaged_lines"] == 0
+    with archive.journal.open("ab") as file:
+        file.write(b"no event\n")
+    assert summary(archive)["damaged_lines"] == 1
 
 
 def test_a_follower_sees_each_event_once(archive: JobArchive) -> None:

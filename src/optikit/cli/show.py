@@ -47,6 +47,9 @@ def show(facts: dict[str, Any]) -> None:
         "serve it": f"{facts['bundle']}/serve.sh" if facts["bundle"] else None,
         "registered as": facts["registered"],
         "archive": facts["archive"],
+        "damaged": f"{facts['damaged_lines']} lines of the journal"
+        if facts["damaged_lines"]
+        else None,
     }
     say(facts_table("Result", {key: value for key, value in head.items() if value is not None}))
     if any(corner["trial"] for corner in facts["corners"].values()):

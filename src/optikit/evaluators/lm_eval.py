@@ -70,7 +70,6 @@ class LmEval:
         work: Path,
     ) -> tuple[ItemScores, ...]:
         """As evaluators/base.py."""
-        self.check(tasks)
         from jinja2 import TemplateError
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager

@@ -53,7 +53,8 @@ def summary(archive: JobArchive) -> dict[str, Any]:
     """Everything that ``optikit show`` prints, as plain JSON values.
 
     ``corners``: see core/corners.py. ``stages``: the flow's stages in order with state (waiting,
-    running, done, skipped, failed, cancelled) and seconds.
+    running, done, skipped, failed, cancelled) and seconds. ``damaged_lines``: lines of the journal
+    that are no events; what they said is missing here.
     """
     plan = archive.plan()
     records = archive.records()
@@ -101,6 +102,7 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         if published and published.model_version
         else None,
         "archive": str(archive.root),
+        "damaged_lines": archive.damaged_lines(),
     }
 
 

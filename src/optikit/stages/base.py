@@ -67,7 +67,7 @@ class Journal(Protocol):
     def folder(self, *parts: str) -> Path:
         """A folder of the job, made if it is missing."""
 
-    def finished_trials(self) -> list[Trial]:
+    def trials(self) -> list[Trial]:
         """Trials that an earlier run of this job ended, oldest first."""
 
     def remaining_s(self) -> float:

@@ -24,7 +24,7 @@ class Benchmark:
             StageFailed: the engine failed in every trial, and no tuning follows that may find a
                 configuration that works.
         """
-        done = {t.id: t for t in tools.journal.finished_trials() if t.state == "complete"}
+        done = {t.id: t for t in tools.journal.trials() if t.state == "complete"}
         trials: list[Trial] = []
         start: float | None = None
         for number, variant in enumerate(variants(plan, inputs)):

@@ -37,6 +37,9 @@ class Compress:
             plan,
             inputs.fetched(),
         )
+        if skipped:
+            left_out = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
+            tools.journal.event("note", text=f"dataset: {rows} rows read, left out: {left_out}")
         return CompressRecord(
             inputs_digest=inputs_digest,
             attempts=attempts,

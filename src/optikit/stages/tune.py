@@ -69,7 +69,7 @@ class Tune:
         model = inputs.model_of(variant)
         mine = [
             t
-            for t in tools.journal.finished_trials()
+            for t in tools.journal.trials()
             if t.purpose == "tune" and t.variant == variant and t.model_digest == model.digest
         ]
         first = 1 + max((t.number for t in mine), default=-1)

@@ -12,9 +12,10 @@ from optikit.flows import FLOWS
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
 from optikit.spec.plan import Plan
-from optikit.spec.recipe import EngineFacts, RecipeFacts
+from optikit.spec.recipe import RecipeFacts
 from optikit.spec.serving import ServingConfig
 from optikit.spec.sku import ResourceSKU
+from tests.specs import ENGINE
 
 LLAMA = ModelShape(
     architecture="LlamaForCausalLM",
@@ -50,7 +51,6 @@ INT8 = RecipeFacts(
     block_bytes_per_parameter=1.01,
     compute_dtype="int8",
 )
-ENGINE = EngineFacts(name="vllm", serves={"cpu": ("none", "W8A8"), "gpu": ("none", "W8A8")})
 
 
 def plan(shape: ModelShape = LLAMA, recipe: RecipeFacts | None = INT8, **spec: object) -> Plan:

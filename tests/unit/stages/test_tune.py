@@ -95,7 +95,7 @@ class Journal:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def finished_trials(self) -> list[Trial]:
+    def trials(self) -> list[Trial]:
         return self.finished
 
     def remaining_s(self) -> float:
