@@ -48,7 +48,7 @@ unit: ready # tests of the code, of the architecture and of the docs; doctests o
 	$(BIN)/python -m pytest -q --doctest-modules src/optikit/spec src/optikit/core src/optikit/errors.py src/optikit/plugins.py
 
 examples: ready # every example is planned
-	@for job in examples/jobs/*.yaml; do \
+	@for job in examples/jobs/*.yaml examples/recipes/*.yaml; do \
 	  echo "optikit plan $$job"; $(BIN)/optikit plan --json "$$job" > /dev/null || exit 1; \
 	done
 

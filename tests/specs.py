@@ -41,4 +41,4 @@ def small_plan(**spec: Any) -> Plan:
         {"flow": "tune", "model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec}
     )
     flow = FLOWS.load(job.flow)
-    return make_plan(job, flow, SMALL, ENGINE, RTN if flow.compresses else None)
+    return make_plan(job, flow, SMALL, ENGINE, [RTN] if flow.compresses else [])

@@ -17,6 +17,9 @@ from optikit.api import Submitter
 from optikit.spec.job import OptimizationJob
 from optikit.spec.plan import Plan
 from optikit.spec.slo import Slo
+from optikit.spec.space import FlagRange
+from optikit.spec.workload import Length, Workload
+from optikit.stores.traces import read_trace
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("docs", "examples", "src", "tests", "benchmarks", "scripts", "constraints")
@@ -29,6 +32,10 @@ SPAN = re.compile(r"`([^`\n]+)`")
 ROW = re.compile(
     r"^\| `(?P<key>[a-z_.0-9]+)` \| (?P<default>.+?) \| (?P<unit>.*?) \| (?P<what>.+) \|$"
 )
+
+
+PLAIN = (FlagRange, Slo, Length)
+"""Written as a list of texts and as a number; their other forms have tables of their own."""
 
 
 def documents() -> list[Any]:
@@ -86,6 +93,16 @@ def test_job_specs_in_documents_parse(document: Path) -> None:
             OptimizationJob.parse(data, document.name)
 
 
+def test_the_workloads_of_the_examples_parse() -> None:
+    found = sorted((ROOT / "examples" / "workloads").glob("*.yaml"))
+    assert len(found) >= 3
+    for path in found:
+        workload = Workload.parse(yaml.safe_load(path.read_text()), path.name)
+        if workload.trace is not None:
+            trace = read_trace(ROOT / workload.trace)
+            assert workload.with_lengths_of(trace).total_tokens > 2
+
+
 def test_the_example_of_the_readme_is_planned(
     optikit_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +122,7 @@ def test_the_example_of_the_readme_is_planned(
 def model_of(annotation: Any) -> type[BaseModel] | None:
     """The spec that a field's annotation holds, None for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return None if annotation is Slo else annotation  # written as a list of texts
+        return None if annotation in PLAIN else annotation
     inner = (model_of(part) for part in typing.get_args(annotation))
     return next((model for model in inner if model is not None), None)
 

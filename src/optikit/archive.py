@@ -10,6 +10,7 @@
         driver.log               what the driver and its workers print
         trials/TRIAL/            serving.json, probe-NN.jsonl (a line a request), engine.log
         candidates/ quality/ study/
+      measurements/ID/           a server measured without a job: see measuring/archive.py
       models/ artifacts/ bundles/  registry, content by digest, what ships
 
 A line that was torn by a crash is skipped and counted, never taken for an event.
@@ -24,7 +25,6 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,31 +32,29 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from optikit.errors import ArchiveError, BudgetExceeded, UnknownName, nearest
+from optikit.errors import ArchiveError, BudgetExceeded, OptikitError, UnknownName, nearest
+from optikit.journal import Journaled, write_json
 from optikit.spec.base import Spec
+from optikit.spec.candidate import Candidate
 from optikit.spec.endpoint import ProcessGroup
 from optikit.spec.plan import Plan
 from optikit.spec.record import StageRecord, Trial
 
-__all__ = ["JobArchive", "digest_of", "jobs", "open_job", "write_json"]
+__all__ = ["JobArchive", "default_home", "digest_of", "jobs", "open_job"]
 
 _RECORD: TypeAdapter[StageRecord] = TypeAdapter(StageRecord)
+_EARLIER = 50
+"""Jobs that are looked at for what they saw; older ones are seldom of the same model."""
 _ID = re.compile(r"^[a-z0-9][a-z0-9-]{3,80}$")
 
 
-def write_json(path: Path, data: object) -> None:
-    """Write whole or not at all: under a temporary name, flushed, then renamed."""
-    text = json.dumps(data, indent=2, sort_keys=True) + "\n"
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with partial.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def default_home() -> Path:
+    """``$OPTIKIT_HOME``, else ``.optikit`` in the working directory."""
+    return Path(os.environ.get("OPTIKIT_HOME") or ".optikit").absolute()
 
 
 @dataclass(frozen=True)
-class JobArchive:
+class JobArchive(Journaled):
     """One job's folder. Pickles as two paths, so workers append to the same journal."""
 
     home: Path
@@ -83,66 +81,6 @@ class JobArchive:
     def driver_log(self) -> Path:
         """Output of the driver process."""
         return self.root / "driver.log"
-
-    @property
-    def journal(self) -> Path:
-        """The history."""
-        return self.root / "journal.jsonl"
-
-    def folder(self, *parts: str) -> Path:
-        """A folder of the job, made if it is missing; never outside the job."""
-        path = self.root.joinpath(*parts)
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise ArchiveError(f"the path {'/'.join(parts)} leaves the archive of {self.job_id}")
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def event(self, kind: str, **facts: Any) -> None:
-        """Append one line, flushed to disk."""
-        line = json.dumps({"t": round(time.time(), 3), "kind": kind, **facts}, default=_plain)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        try:
-            fd = os.open(self.journal, flags, 0o644)
-        except OSError as error:
-            raise ArchiveError(f"cannot append to {self.journal}: {error.strerror}") from error
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            size = os.fstat(fd).st_size
-            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-            os.write(fd, (("\n" if torn else "") + line + "\n").encode())
-            os.fsync(fd)
-        except OSError as error:
-            raise ArchiveError(f"cannot append to {self.journal}: {error.strerror}") from error
-        finally:
-            os.close(fd)
-
-    def events(self, offset: int = 0) -> Iterator[dict[str, Any]]:
-        """Whole events from byte ``offset`` on; torn lines are skipped."""
-        for event, _ in self.events_and_ends(offset):
-            yield event
-
-    def events_and_ends(self, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
-        """Whole events, each with the offset behind it, for those who follow a live job."""
-        if not self.journal.exists():
-            return
-        with self.journal.open("rb") as file:
-            file.seek(offset)
-            for raw in file:
-                offset += len(raw)
-                if not raw.endswith(b"\n"):
-                    return
-                event = _event_of(raw)
-                if event is not None:
-                    yield event, offset
-
-    def of_kind(self, *kinds: str) -> list[dict[str, Any]]:
-        """Events of these kinds, oldest first."""
-        return [event for event in self.events() if event["kind"] in kinds]
-
-    def damaged_lines(self) -> int:
-        """Lines that are no events: torn by a crash or altered."""
-        lines = self.journal.read_bytes().splitlines() if self.journal.exists() else []
-        return sum(1 for line in lines if line.strip() and _event_of(line) is None)
 
     def plan(self) -> Plan:
         """The plan that the job was submitted with."""
@@ -173,14 +111,35 @@ class JobArchive:
             latest[trial.id] = trial
         return list(latest.values())
 
+    def earlier(self) -> list[tuple[Plan, list[Trial]]]:
+        """Plans and trials of other jobs that measured, newest first, at most 50 of them.
+
+        A job whose archive cannot be read (a newer version's, or damaged) is left out.
+        """
+        found: list[tuple[Plan, list[Trial]]] = []
+        for other in reversed(jobs(self.home)):
+            if other.job_id == self.job_id or len(found) >= _EARLIER:
+                continue
+            try:
+                plan, trials = other.plan(), other.trials()
+            except (OptikitError, ValueError):
+                continue
+            if trials:
+                found.append((plan, trials))
+        return found
+
+    def candidates(self, inputs_digest: str) -> list[Candidate]:
+        """Candidates that were made from these inputs, oldest first; the last word on each id."""
+        latest = {
+            event["candidate"]["id"]: Candidate.parse(event["candidate"])
+            for event in self.of_kind("candidate")
+            if event.get("inputs_digest") == inputs_digest
+        }
+        return list(latest.values())
+
     def groups(self) -> list[ProcessGroup]:
         """Every process group that the job started."""
         return [ProcessGroup.parse(event["group"]) for event in self.of_kind("process_group")]
-
-    def created(self) -> float:
-        """Seconds since the epoch."""
-        first = next(self.events(), None)
-        return float(first["t"]) if first else self.root.stat().st_mtime
 
     def remaining_s(self) -> float:
         """Seconds of the wall-time budget that are left, over all runs of the job.
@@ -257,19 +216,6 @@ class JobArchive:
             raise ArchiveError(f"{self.root / name} is missing: the job is not whole") from None
         except ValueError as error:
             raise ArchiveError(f"{self.root / name} is damaged: {error}") from None
-
-
-def _plain(value: object) -> object:
-    return value.model_dump(mode="json") if isinstance(value, Spec) else str(value)
-
-
-def _event_of(raw: bytes) -> dict[str, Any] | None:
-    try:
-        event = json.loads(raw)
-    except ValueError:
-        return None
-    whole = isinstance(event, dict) and "kind" in event and isinstance(event.get("t"), float | int)
-    return event if whole else None
 
 
 def jobs(home: Path) -> list[JobArchive]:

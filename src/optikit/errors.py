@@ -13,8 +13,10 @@
     |  `- BudgetExceeded            the job's wall time or GPU-hours ran out
     |- EngineError                  a server that did not start, died, or refused
     |  |- EngineStartFailed         carries the last lines of the engine's log
+    |  |  `- NoKernel               the engine cannot run this scheme on this device
     |  |- EngineDied                the process ended while it was being used
     |  `- PortInUse                 exit 2; somebody else listens on the asked port
+    |- DiskFull                     a file did not fit the disk; nothing of it is left
     |- WorkerDied                   an actor or process ended without an answer
     |- ArchiveError                 the archive cannot be read or written
     `- Cancelled                    exit 130; a person or a signal asked to stop
@@ -33,10 +35,12 @@ __all__ = [
     "BudgetExceeded",
     "Cancelled",
     "DatasetError",
+    "DiskFull",
     "DoesNotFit",
     "EngineDied",
     "EngineError",
     "EngineStartFailed",
+    "NoKernel",
     "OptikitError",
     "PortInUse",
     "SpecError",
@@ -88,12 +92,33 @@ class BudgetExceeded(StageFailed):
     """The job's budget of wall time or GPU-hours is used up."""
 
 
+class DiskFull(OptikitError):
+    """What was to be written found no room; the message says where, how much, and what is lost."""
+
+
 class EngineError(OptikitError):
-    """The serving engine did not do what was asked."""
+    """The serving engine did not do what was asked.
+
+    ``cause`` is the class of the failure, from which a search learns: out of memory, illegal flag,
+    no kernel, timeout or crash.
+    """
+
+    cause = "crash"
+
+    def __init__(self, *args: object, cause: str | None = None) -> None:
+        super().__init__(*args)
+        if cause is not None:  # in __dict__, which pickle carries
+            self.cause = cause
 
 
 class EngineStartFailed(EngineError):
     """The server never became ready; the message ends with its last log lines."""
+
+
+class NoKernel(EngineStartFailed):
+    """The engine has no kernel for the checkpoint's scheme on this device; another try is vain."""
+
+    cause = "no kernel"
 
 
 class EngineDied(EngineError):

@@ -25,14 +25,17 @@ from optikit.core.outcome import Outcome, after_evaluate, final
 from optikit.engines import ENGINES
 from optikit.errors import BadInput, Cancelled, OptikitError
 from optikit.evaluators import EVALUATORS
+from optikit.evaluators.divergence import DIVERGENCE
 from optikit.loadgen import GENERATORS
 from optikit.pools import POOLS
 from optikit.pools.base import Pools
 from optikit.recipes import RECIPES
+from optikit.runners import RUNNERS
 from optikit.spec.plan import Plan
-from optikit.spec.record import EvaluateRecord, StageRecord
+from optikit.spec.record import CompressRecord, EvaluateRecord, StageRecord
 from optikit.stages import STAGES
 from optikit.stages.base import Inputs, Tools, resources_for
+from optikit.stores.baselines import FileBaselines
 from optikit.stores.datasets import read_texts
 from optikit.stores.file import FileModelStore
 from optikit.trackers import TRACKERS
@@ -41,21 +44,26 @@ from optikit.tuners import TUNERS
 __all__ = ["drive", "walk"]
 
 EVALUATOR = "lm_eval"
-GENERATOR = "openai"
+GENERATORS_BY_KIND = {False: "openai", True: "simulated"}
+"""Load generator for a real server and for one on paper."""
 TRACKER = "mlflow"
 
 
 def tools_for(plan: Plan, archive: JobArchive, pools: Pools, tracker: str = TRACKER) -> Tools:
     """The objects behind a plan's names, with a pool that must be replaced a stage."""
+    engine = ENGINES.load(plan.job.engine.name)
     return Tools(
         journal=archive,
         pool=None,  # type: ignore[arg-type]  # each stage opens its own
-        engine=ENGINES.load(plan.job.engine.name),
-        generator=GENERATORS.load(GENERATOR),
+        engine=engine,
+        generator=GENERATORS.load(GENERATORS_BY_KIND[engine.facts.simulated]),
         evaluator=EVALUATORS.load(EVALUATOR),
-        recipe=RECIPES.load(plan.recipe.name) if plan.recipe else None,
+        logprobs=DIVERGENCE,
+        recipes={o.recipe.name: RECIPES.load(o.recipe.name) for o in plan.options if o.recipe},
         tuner=TUNERS.load(plan.job.tuner.name),
+        runner=RUNNERS.load(plan.job.tuner.runner),
         models=FileModelStore(archive.home),
+        baselines=FileBaselines(archive.home),
         read_texts=read_texts,
         tracker=TRACKERS.load(tracker),
     )
@@ -82,6 +90,9 @@ def walk(plan: Plan, archive: JobArchive, tools: Tools, pools: Pools) -> Outcome
             ended = after_evaluate(plan, record)
             if ended is not None:
                 return ended
+        chosen = inputs.chosen()
+        if chosen is not None and isinstance(record, CompressRecord | EvaluateRecord):
+            plan = plan.going_on(chosen.recipe)
     return final(plan, inputs.evaluate, inputs.benchmark, inputs.tune)
 
 

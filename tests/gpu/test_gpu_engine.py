@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from optikit.adapters.process import members
+from optikit.core.load import plan_load
 from optikit.engines.vllm import ENGINE
 from optikit.loadgen.openai import GENERATOR
 from optikit.spec.endpoint import ProcessGroup
 from optikit.spec.serving import ServingConfig
-from optikit.spec.timing import PlannedRequest
+from optikit.spec.workload import Workload
 from tests.models import tiny_llama
 
 pytestmark = pytest.mark.gpu
@@ -38,9 +39,12 @@ def test_a_server_answers_and_gives_its_memory_back(tmp_path: Path) -> None:
         on_start=groups.append,
     ) as server:
         assert used_mib() > before + 1000
-        requests = [PlannedRequest(i, 0.0, tuple(range(10 + i, 42 + i)), 8) for i in range(32)]
-        timings = GENERATOR.run(server.endpoint, requests, concurrency=8, timeout_s=120)
-        assert [t.error for t in timings] == [None] * 32
-        assert {t.output_tokens for t in timings} == {8}
+        workload = Workload.parse({"prompt_tokens": 32, "output_tokens": 8})
+        load = plan_load(workload, None, 32, 1)
+        timings = GENERATOR.run(server.endpoint, load, concurrency=8, timeout_s=120)
+        assert dict(timings.errors) == {}
+        assert timings.ok.all()
+        assert timings.prompt_tokens.tolist() == [32] * 32
+        assert timings.output_tokens.tolist() == [8] * 32
     assert members(groups[0]) == []
     assert used_mib() < before + 200

@@ -7,41 +7,23 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from optikit.adapters.process import end_group, free_port, members
 from optikit.api import Job, leftovers
 from optikit.spec.endpoint import ProcessGroup
 from tests.models import tiny_llama
+from tests.running import OPTIKIT, environment, run, submit, wait_for, write_spec
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 ROOT = Path(__file__).parents[2]
-OPTIKIT = str(Path(sys.executable).with_name("optikit"))
-SPEC: dict[str, Any] = {
-    "flow": "quantize_and_tune",
-    "model": {"name": "tiny", "version": "1"},
-    "dataset": {"path": str(ROOT / "examples/data/calibration")},
-    "flow_params": {
-        "recipe": "int_w8a8",
-        "num_trials": 1,
-        "calibration_samples": 16,
-        "calibration_tokens": 64,
-    },
-    "compute": {"sku": "CPU_2"},
-    "workload": {"prompt_tokens": 16, "output_tokens": 4},
-    "slo": ["p95(e2e) <= 2 s"],
-    "method": {"requests_per_probe": 40, "rate_tolerance": 0.5, "max_probes": 4},
-    "quality": {"limit": 8},
-}
 
 
 @pytest.fixture(scope="module")
@@ -53,48 +35,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         run(folder, "models", "add", str(model), "--name", name, "--version", "1")
     yield folder
     assert leftovers(folder) == []
-
-
-def run(home: Path, *argv: str, code: int = 0, timeout: float = 900) -> str:
-    """One optikit command; its standard output."""
-    done = subprocess.run(
-        [OPTIKIT, *argv],
-        env=environment(home),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout if code == 0 else done.stdout + done.stderr
-
-
-def environment(home: Path) -> dict[str, str]:
-    return {**os.environ, "OPTIKIT_HOME": str(home), "RAY_AUTH_MODE": "disabled"}
-
-
-def write_spec(folder: Path, **changes: Any) -> str:
-    path = folder / "job.yaml"
-    path.write_text(yaml.safe_dump({**SPEC, **changes}))
-    return str(path)
-
-
-def submit(home: Path, folder: Path, pool: str = "process", **changes: Any) -> Job:
-    out = run(home, "submit", write_spec(folder, **changes), "--detach", "--json", "--pool", pool)
-    return Job.open(json.loads(out)["id"], home)
-
-
-def wait_for(job: Job, what: Callable[[dict[str, Any]], bool], seconds: float = 300) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        events = list(job.archive.events())
-        if any(what(event) for event in events):
-            return
-        last = events[-1]
-        ended = last["kind"] == "state" and last["state"] != "running"
-        assert not ended, f"{last}\n{job.logs()[-3000:]}"
-        time.sleep(0.1)
-    raise AssertionError(f"it did not come to that: {events[-3:]}")
 
 
 def test_the_readmes_example_runs_all_six_stages_on_ray(
@@ -130,11 +70,14 @@ def test_the_readmes_example_runs_all_six_stages_on_ray(
     assert facts["quality"][0]["tasks"][0]["items"] > 0
     bundle = Path(facts["bundle"])
     certificate = json.loads((bundle / "certificate.json").read_text())
-    assert certificate["rate_rps"] == pytest.approx(both["rate_rps"])
-    assert certificate["status"] == "preliminary"
+    trials = json.loads(run(home, "trials", result.job_id, "--json"))
+    (shipped_trial,) = [t for t in trials if t["id"] == facts["winner"]]
+    assert certificate["rate_rps"] == shipped_trial["rate"]["rate_rps"]
+    assert shipped_trial["purpose"] == "finalist"  # it was measured again, beside the default
+    assert certificate["rate_rps"] <= both["rate_rps"] * (1 + 1e-9)  # of two runs the lower
+    assert certificate["status"] == "preliminary"  # 60 requests a probe
     shipped = json.loads((bundle / "model/config.json").read_text())
     assert "quantization_config" in shipped
-    trials = json.loads(run(home, "trials", result.job_id, "--json"))
     assert len([t for t in trials if t["purpose"] == "tune"]) == 4
     figures_follow_from_the_raw_timings(result.job_id, home, trials)
     serve_sh_answers(bundle)
@@ -144,8 +87,6 @@ def figures_follow_from_the_raw_timings(
     job_id: str, home: Path, trials: list[dict[str, Any]]
 ) -> None:
     """A reader recomputes a printed percentile from the requests."""
-    from statistics import quantiles
-
     checked = 0
     for trial in trials:
         for probe in (trial["rate"] or {"probes": []})["probes"]:
@@ -154,13 +95,13 @@ def figures_follow_from_the_raw_timings(
             raw = home / "jobs" / job_id / "trials" / trial["id"] / probe["raw"]
             rows = [json.loads(line) for line in raw.read_text().splitlines()]
             assert len(rows) == probe["measurement"]["requests"]
-            e2e = [1000 * (row["end_s"] - row["sent_s"]) for row in rows]
+            e2e = sorted(1000 * (row["end_s"] - row["sent_s"]) for row in rows)
             printed = next(
                 q["value_ms"]
                 for q in probe["measurement"]["quantiles"]
                 if q["metric"] == "e2e" and q["percentile"] == 50
             )
-            assert printed == pytest.approx(quantiles(e2e, n=2)[0], rel=0.1)
+            assert printed == pytest.approx(e2e[(len(e2e) + 1) // 2 - 1], abs=0.01)
             checked += 1
     assert checked > 0
 
@@ -258,7 +199,8 @@ def test_a_job_cancelled_before_its_driver_speaks_never_runs(home: Path, tmp_pat
 def test_ctrl_c_ends_with_130_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
     spec = write_spec(tmp_path, flow="benchmark")
     client = subprocess.Popen(
-        [OPTIKIT, "submit", spec, "--pool", "process"],
+        # tests that run in the background ignore Ctrl-C, and so would their children
+        ["env", "--default-signal=INT", OPTIKIT, "submit", spec, "--pool", "process"],
         env=environment(home),
         cwd=ROOT,
         stdout=subprocess.PIPE,
@@ -286,11 +228,14 @@ def test_a_killed_driver_is_interrupted_and_resumed(home: Path, tmp_path: Path) 
     wait_for(job, lambda e: e["kind"] == "process_group" and "trial t" in e["group"]["what"])
     first = job.trials()[0]
     os.kill(job.archive.of_kind("state")[-1]["pid"], signal.SIGKILL)
-    until = time.monotonic() + 30
+    # a killed process holds its lock for an instant, and what it leaves is looked for after that
+    until = time.monotonic() + 60
+    while job.status()["state"] == "running" and time.monotonic() < until:
+        time.sleep(0.1)
+    assert job.status()["state"] == "interrupted"
     while leftovers(home) and time.monotonic() < until:
         time.sleep(0.2)
     assert leftovers(home) == []
-    assert job.status()["state"] == "interrupted"
     result = job.resume("process").result(timeout_s=600)
     assert result.state == "done", result.message
     assert job.trials()[0] == first  # it was not measured again

@@ -42,17 +42,6 @@ def model() -> Path:
     return tiny_llama(ROOT / ".cache" / "models" / "tiny-llama")
 
 
-@pytest.fixture
-def groups() -> Iterator[list[ProcessGroup]]:
-    """Groups that a test started; whatever the test did, none outlives it."""
-    started: list[ProcessGroup] = []
-    yield started
-    left = [pid for group in started for pid in members(group)]
-    for group in started:
-        end_group(group, grace_s=0.0)
-    assert left == []
-
-
 Serve = Callable[..., AbstractContextManager[Server]]
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from optikit.archive import JobArchive, digest_of, jobs, open_job
 from optikit.errors import ArchiveError, BudgetExceeded, UnknownName
 from optikit.reports.summary import summary
-from optikit.spec.record import ArtifactRef, FetchRecord
+from optikit.spec.candidate import ArtifactRef
+from optikit.spec.record import FetchRecord, Trial
 from tests.specs import small_plan
 
 
@@ -117,3 +118,28 @@ def test_a_damaged_plan_is_named(archive: JobArchive) -> None:
 def test_digests_tell_inputs_apart() -> None:
     assert digest_of("a", "b") != digest_of("ab") != digest_of("a", None)
     assert digest_of(fetch_record()) == digest_of(fetch_record())
+
+
+def test_earlier_jobs_are_those_that_measured_and_can_be_read(
+    archive: JobArchive, tmp_path: Path
+) -> None:
+    serving = small_plan().serving
+    trial = Trial.model_validate(
+        {
+            "id": "b0-baseline",
+            "number": 0,
+            "purpose": "benchmark",
+            "variant": "baseline",
+            "state": "failed",
+            "model_digest": "sha256:a",
+            "serving": serving,
+        }
+    )
+    idle, measured, strange = (
+        JobArchive.create(tmp_path, small_plan(), {"folder": "."}) for _ in range(3)
+    )
+    for job in (archive, measured, strange):
+        job.event("trial", trial=trial.model_dump(mode="json"))
+    (strange.root / "plan.json").write_text('{"of": "a newer version"}')
+    assert archive.earlier() == [(small_plan(), [trial])]
+    assert idle.earlier() == [(small_plan(), [trial])] * 2

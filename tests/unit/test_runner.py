@@ -14,7 +14,8 @@ from optikit.engines.base import Engine
 from optikit.errors import BadInput, BudgetExceeded, Cancelled, WorkerDied
 from optikit.pools.inline import POOLS
 from optikit.reports.summary import stages, state_of, summary
-from optikit.spec.record import ArtifactRef, BenchmarkRecord, FetchRecord, Trial
+from optikit.spec.candidate import ArtifactRef
+from optikit.spec.record import BenchmarkRecord, FetchRecord, Trial
 from optikit.stages.base import Inputs, Tools
 from tests.specs import small_plan
 
@@ -66,7 +67,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
     monkeypatch.setattr(runner, "STAGES", SimpleNamespace(load=fakes.__getitem__))
     engine = SimpleNamespace(version=lambda: "1")
     nothing: Any = None
-    tools = Tools(nothing, nothing, cast(Engine, engine), *[nothing] * 7)
+    tools = Tools(nothing, nothing, cast(Engine, engine), *[nothing] * 10)
     monkeypatch.setattr(runner, "tools_for", lambda *_: tools)
     return fakes
 

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["cpu_dtype", "describe_environment", "hardware"]
+__all__ = ["cpu_dtype", "describe_environment", "gpu_count", "hardware"]
 
 _PACKAGES = (
     "optikit",
@@ -43,6 +43,11 @@ def hardware(proc: Path = Path("/proc")) -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
     }
     return facts | {f"gpu{index}": gpu for index, gpu in enumerate(_gpus())}
+
+
+def gpu_count() -> int:
+    """GPUs that the driver lists."""
+    return len(_gpus())
 
 
 def cpu_dtype(proc: Path = Path("/proc")) -> Literal["float32", "bfloat16"]:

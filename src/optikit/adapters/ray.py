@@ -12,13 +12,20 @@ from typing import Any
 
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
 
-__all__ = ["TaskActor", "cluster", "require"]
+__all__ = ["TaskActor", "address", "cluster", "connected", "devices_by_node", "node_ids", "require"]
 
 
 class TaskActor:
     """One actor that runs one task. ``end`` returns when its process is gone."""
 
-    def __init__(self, name: str, cpus: float, gpus: int, accelerator: str | None) -> None:
+    def __init__(
+        self,
+        name: str,
+        cpus: float,
+        gpus: int,
+        accelerator: str | None,
+        node: str | None = None,
+    ) -> None:
         import ray
 
         self._ray = ray
@@ -30,6 +37,9 @@ class TaskActor:
         }
         if accelerator:
             options["accelerator_type"] = accelerator
+        if node:
+            affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+            options["scheduling_strategy"] = affinity(node, soft=False)
         self._what = name
         self._actor = ray.remote(_Runner).options(**options).remote()
         self._pid: int | None = None
@@ -120,6 +130,41 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def connected() -> bool:
+    """Whether this process has a Ray to work with."""
+    import ray
+
+    return bool(ray.is_initialized())
+
+
+def address() -> str:
+    """Where another process of this machine reaches the Ray of this one."""
+    import ray
+
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def node_ids() -> list[str]:
+    """Nodes that are alive."""
+    import ray
+
+    return [str(node["NodeID"]) for node in ray.nodes() if node["Alive"]]
+
+
+def devices_by_node(accelerator: str | None = None) -> dict[str, int]:
+    """GPUs of each node that has any (of the accelerator type, where one is named), by its id."""
+    import ray
+
+    label = f"accelerator_type:{accelerator}"
+    return {
+        str(node["NodeID"]): int(node["Resources"]["GPU"])
+        for node in ray.nodes()
+        if node["Alive"]
+        and node["Resources"].get("GPU", 0) >= 1
+        and (not accelerator or label in node["Resources"])
+    }
 
 
 def require(cpus: float, gpus: int, accelerator: str | None) -> None:

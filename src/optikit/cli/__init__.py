@@ -13,6 +13,9 @@ __all__ = ["main"]
 VERBS = (
     "plan",
     "submit",
+    "benchmark",
+    "verify",
+    "certificate",
     "status",
     "trials",
     "show",

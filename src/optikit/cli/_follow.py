@@ -13,6 +13,7 @@ from rich.text import Text
 from optikit.cli._print import as_json, duration, say
 from optikit.cli.show import show
 from optikit.errors import Cancelled
+from optikit.spec.simulated import marked
 
 if TYPE_CHECKING:
     from optikit.api import Job
@@ -76,6 +77,7 @@ class Progress:
         variants = 2 if plan.job.flow_params.ablation and plan.flow.compresses else 1
         searches = ("benchmark" in plan.flow.stages) + plan.trials
         self._trials = searches * variants
+        self._simulated = plan.simulated
         self._ended = 0
         self._search_s: list[float] = []
 
@@ -86,7 +88,8 @@ class Progress:
             self._began = event["t"]
         words = getattr(self, f"_on_{event['kind']}", None)
         if words is not None:
-            self.line = words(event)
+            line = words(event)
+            self.line = marked(line, self._simulated) if line else ""
         return self.render()
 
     def _on_stage(self, event: dict[str, Any]) -> str:
@@ -147,8 +150,8 @@ class Progress:
     def render(self) -> Group:
         """The display of a terminal."""
         marks = {"done": "✔", "skipped": "✔", "running": "▶", "failed": "✘", "cancelled": "✘"}
-        head = Text("  ".join(f"{marks.get(s, '·')} {name}" for name, s in self._stages.items()))
-        lines = [head]
+        head = "  ".join(f"{marks.get(s, '·')} {name}" for name, s in self._stages.items())
+        lines = [Text(marked(head, self._simulated))]
         if self._trial:
             lines.append(Text(f"trial {self._trial}  [{self._ended}/{self._trials} ended]"))
         if self._probe:

@@ -87,7 +87,18 @@ def rows_table(title: str, rows: Iterable[Mapping[str, Any]], columns: tuple[str
     return table
 
 
-def corner_table(corners: Mapping[str, Mapping[str, Any]]) -> Table:
+def _gain_text(corner: Mapping[str, Any]) -> str | None:
+    """``1.44x (1.32 to 1.57)``; a gain that may be none is called a tie."""
+    gain, low, high = corner["gain"], corner.get("gain_low"), corner.get("gain_high")
+    if not gain:
+        return None
+    if low is None or high is None or low == high:
+        return f"{gain:.2f}x"
+    tie = ", a tie" if low <= 1 <= high else ""
+    return f"{gain:.2f}x ({low:.2f} to {high:.2f}{tie})"
+
+
+def corner_table(corners: Mapping[str, Mapping[str, Any]], title: str = "Four corners") -> Table:
     """The talk's table."""
     names = {
         "baseline": "Baseline",
@@ -101,12 +112,12 @@ def corner_table(corners: Mapping[str, Mapping[str, Any]]) -> Table:
             "rate req/s": corner["rate_rps"],
             "per device": corner["rate_per_gpu"],
             "SLO met": corner["slo_met"],
-            "gain": f"{corner['gain']:.2f}x" if corner["gain"] else None,
+            "gain": _gain_text(corner),
             "note": corner["reason"]
             or ("preliminary" if corner["preliminary"] and corner["slo_met"] else None),
         }
         for name, corner in corners.items()
     ]
     return rows_table(
-        "Four corners", rows, ("corner", "rate req/s", "per device", "SLO met", "gain", "note")
+        title, rows, ("corner", "rate req/s", "per device", "SLO met", "gain", "note")
     )

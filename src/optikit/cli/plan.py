@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from optikit.core.foresight import Foresight
     from optikit.spec.plan import Plan
+    from optikit.spec.serving import Flag
+    from optikit.spec.space import Dimension
 
 HELP = "resolve a job spec and print what would run; starts nothing"
 
@@ -16,18 +19,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("spec", type=Path, metavar="JOB.yaml")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
+    parser.add_argument(
+        "--predict",
+        action="store_true",
+        help="also simulate every configuration: predicted best, rates and device-hours",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan one job spec."""
     from optikit.api import Submitter, load_job
     from optikit.cli._print import as_json
+    from optikit.core.foresight import foresee
 
     plan = Submitter().plan(load_job(args.spec))
+    ahead = foresee(plan) if args.predict else None
     if args.json:
-        as_json(facts(plan))
+        told = {"predicted": ahead.model_dump(mode="json")} if ahead else {}
+        as_json({**facts(plan), **told})
     else:
         show(plan)
+        if ahead:
+            show_ahead(ahead)
     return 0
 
 
@@ -36,13 +49,17 @@ def facts(plan: Plan) -> dict[str, Any]:
     job = plan.job
     return {
         "flow": plan.flow.name,
+        "simulated": plan.simulated,
         "stages": list(plan.flow.stages),
         "model": job.model.model_dump(mode="json"),
         "sku": job.compute.sku.value,
         "recipe": plan.recipe.name if plan.recipe else None,
+        "candidates": _candidates(plan),
+        "left_out": dict(plan.left_out),
         "tensor_parallel": list(plan.tensor_parallel),
         "baseline_tensor_parallel": list(plan.baseline_tensor_parallel),
         "workload": job.workload.model_dump(mode="json"),
+        "trace": plan.trace.facts if plan.trace else None,
         "slo": [str(bound) for bound in job.slo.bounds],
         "trials": plan.trials,
         "disk_bytes": plan.disk_bytes,
@@ -73,54 +90,129 @@ def facts(plan: Plan) -> dict[str, Any]:
 def show(plan: Plan) -> None:
     """The plan as tables."""
     from optikit.cli._print import bytes_text, duration, facts_table, say
+    from optikit.core.steptimes import assumptions
+    from optikit.spec.simulated import marked
 
     job, sku, space = plan.job, plan.sku, plan.space
-    shape, work, method = plan.shape, job.workload, job.method
+    shape, work, method = plan.shape, plan.workload, job.method
     device = f"{sku.devices} x {sku.accelerator}" if sku.accelerator else f"{sku.cpus} CPU cores"
     memory = bytes_text(sku.memory_bytes)
-    recipe = plan.recipe
+    recipes = [f"{o.recipe.name}: {o.recipe.summary}" for o in plan.options if o.recipe]
+    weights = [bytes_text(option.weight_bytes) for option in plan.options]
+    asked = method.requests_per_probe
+    size = f"{asked} requests a probe" if asked else "probes as large as they must be"
     rows: dict[str, Any] = {
         "flow": f"{plan.flow.name}: {' -> '.join(plan.flow.stages)}",
         "model": f"{job.model.name}:{job.model.version}, {shape.parameters / 1e9:.2f} B parameters",
         "shape": f"{shape.layers} layers, {shape.heads}/{shape.kv_heads} heads, context "
         f"{shape.max_context} (from {shape.source})",
         "SKU": f"{job.compute.sku} ({device}, {memory} a device; {sku.source})",
-        "recipe": f"{recipe.name}: {recipe.summary}" if recipe else "none: nothing is compressed",
-        "weights": f"{bytes_text(plan.baseline_weight_bytes)} -> {bytes_text(plan.weight_bytes)}",
-        "calibration": f"{plan.calibration_samples} samples of at most "
-        f"{job.flow_params.calibration_tokens} tokens from "
-        f"{job.dataset.path if job.dataset else '-'} (seed {job.flow_params.calibration_seed})",
+        "recipe": "\n".join(recipes) or "none: nothing is compressed",
+        "candidates": ", ".join(one["id"] for one in _candidates(plan)) or "none",
+        "weights": f"{bytes_text(plan.baseline_weight_bytes)} -> {' or '.join(weights)}",
+        "calibration": _calibration(plan),
         "tensor parallel": f"{_list(plan.tensor_parallel)} fit; uncompressed: "
         f"{_list(plan.baseline_tensor_parallel)}",
-        "workload": f"{work.prompt_tokens} prompt ({work.prefix_tokens} shared) + "
-        f"{work.output_tokens} output tokens, {work.arrivals} arrivals, seed {work.seed}",
+        "workload": f"{work}, seed {work.seed}",
         "SLO": str(job.slo),
-        "rate search": f"{method.name}: {method.requests_per_probe} requests a probe, at most "
+        "rate search": f"{method.name}: {size}, at most "
         f"{method.max_probes} probes, to {method.rate_tolerance:.0%}; slope <= "
         f"{1 + method.slope_tolerance:g}; {method.warmup_requests} warm-up requests; at most "
         f"{duration(method.max_search_s)}; client lag p99 <= {method.max_lag_ms:g} ms",
-        "quality gate": f"keep {1 - job.quality.margin:.1%} on {', '.join(job.quality.tasks)} "
-        f"({job.quality.limit or 'all'} items); cannot tell: {job.quality.on_cannot_tell}; "
-        f"lost: fallback {job.fallback}",
-        "engine": f"{job.engine.name}, start within {duration(job.engine.start_timeout_s)}, port "
+        "quality gate": "simulated: there is no model to score"
+        if plan.simulated
+        else f"keep {1 - job.quality.margin:.1%} on {', '.join(job.quality.tasks)} "
+        f"({job.quality.limit or 'all'} items, baseline {job.quality.baseline_runs} x); divergence "
+        f"on {job.quality.divergence_documents} held-out texts; cannot tell: "
+        f"{job.quality.on_cannot_tell}; lost: fallback {job.fallback}",
+        "engine": f"simulated: vLLM's scheduler in virtual time, {assumptions(plan.serving)}; "
+        f"flags {dict(job.engine.flags) or 'none'}"
+        if plan.simulated
+        else f"{job.engine.name}, start within {duration(job.engine.start_timeout_s)}, port "
         f"{job.engine.port or 'free'}, flags {dict(job.engine.flags) or 'none'}",
         "default config": f"TP {plan.serving.tensor_parallel}, max_num_seqs "
         f"{plan.serving.max_num_seqs}, max_num_batched_tokens "
         f"{plan.serving.max_num_batched_tokens}, max_model_len {plan.serving.max_model_len}, "
         f"{plan.serving.dtype}",
         "tuning": f"{job.tuner.name} (seed {job.tuner.seed}, lambda "
-        f"{job.tuner.slo_penalty_weight:g}): {plan.trials} trials of {space.size} configurations: "
-        f"TP {_list(space.tensor_parallel)}; max_num_seqs {_list(space.max_num_seqs)}; "
-        f"max_num_batched_tokens {_list(space.max_num_batched_tokens)}",
+        f"{job.tuner.slo_penalty_weight:g}, objective {job.tuner.objective}): {plan.trials} trials "
+        f"of {space.size} configurations: "
+        + "; ".join(f"{d.name} {_list(d.values)}{_when(d)}" for d in space.dimensions),
+        "never started": "; ".join(f"{n} x {why}" for why, n in space.left_out.items()) or "none",
+        "at the end": f"the best {job.tuner.finalists} and the default measured again, "
+        f"{job.tuner.finalist_runs} x each, interleaved"
+        if job.tuner.finalists
+        else "every trial certifies its own rate",
         "four corners": "yes" if job.flow_params.ablation else "no (flow_params.ablation)",
         "budget": f"{duration(job.budget.wall_time_s)}, {plan.gpu_hours_bound:g} device-hours",
         "first estimate": f"{duration(plan.estimate_s)} (order of size), "
         f"{bytes_text(plan.disk_bytes)} of disk",
     }
-    say(facts_table("Plan", rows))
+    say(facts_table(marked("Plan", plan.simulated), rows))
     for warning in plan.warnings:
         say(f"warning: {warning}")
 
 
-def _list(values: tuple[int, ...]) -> str:
+def show_ahead(ahead: Foresight) -> None:
+    """What a simulation expects, labelled as such."""
+    from optikit.cli._print import rows_table, say
+
+    for one in ahead.variants:
+        rows = [
+            {
+                "configuration": " ".join(f"{k}={v}" for k, v in row.point.items()),
+                "rate req/s": row.rate_rps,
+                "per device": row.rate_per_device,
+                "TTFT ms": row.ttft_ms,
+                "TPOT ms": row.tpot_ms,
+                "trial s": row.trial_s,
+            }
+            for row in one.best
+        ]
+        title = f"PREDICTED, not measured: the best of {one.looked_at} ({one.variant})"
+        columns = ("configuration", "rate req/s", "per device", "TTFT ms", "TPOT ms", "trial s")
+        say(rows_table(title, rows, columns))
+        say(
+            f"  the default: {one.default_per_device:.4g} req/s a device; PREDICTED gain "
+            + (f"{one.gain:.2f}x" if one.gain else "unknown: the default holds no rate")
+        )
+    say(
+        f"  PREDICTED for {ahead.trials} trials: {ahead.device_hours:.3g} device-hours "
+        f"({ahead.source})"
+    )
+
+
+def _candidates(plan: Plan) -> list[dict[str, Any]]:
+    from optikit.core.candidates import planned_candidates
+
+    if not plan.flow.compresses:
+        return []
+    return [
+        {
+            "id": one.id,
+            "recipe": one.recipe,
+            "seed": one.seed,
+            "calibration_samples": one.option.calibration_samples,
+        }
+        for one in planned_candidates(plan)
+    ]
+
+
+def _calibration(plan: Plan) -> str:
+    job, params = plan.job, plan.job.flow_params
+    counts = sorted({o.calibration_samples for o in plan.options if o.calibration_samples})
+    if not counts or job.dataset is None:
+        return "none"
+    return (
+        f"{' or '.join(map(str, counts))} samples of at most {params.calibration_tokens} tokens "
+        f"from {job.dataset.path}, drawn {params.sampling} (seed {params.calibration_seed})"
+    )
+
+
+def _when(dimension: Dimension) -> str:
+    where = " and ".join(f"{name} = {value}" for name, value in dimension.when)
+    return f" (where {where})" if where else ""
+
+
+def _list(values: tuple[Flag, ...]) -> str:
     return ", ".join(map(str, values)) or "none"

@@ -12,7 +12,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", metavar="JOB", help="id, a unique beginning of it, or 'last'")
     parser.add_argument("--detach", action="store_true", help="return at once")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--pool", default="ray", help="ray (default), process or inline")
+    parser.add_argument("--pool", help="ray, process or inline; default as for submit")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,7 +25,8 @@ def run(args: argparse.Namespace) -> int:
     if not args.detach:
         return follow(job, job.archive.plan(), as_json_only=args.json)
     if args.json:
-        as_json({"id": job.id, "archive": str(job.archive.root)})
+        simulated = job.archive.plan().simulated
+        as_json({"id": job.id, "archive": str(job.archive.root), "simulated": simulated})
     else:
         say(job.id)
     return 0

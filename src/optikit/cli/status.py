@@ -22,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     """Status of one job."""
     from optikit.api import Job
     from optikit.cli._print import as_json, duration, facts_table, rows_table, say
+    from optikit.spec.simulated import marked
 
     job = Job.open(args.job)
     if args.follow:
@@ -32,8 +33,10 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         as_json(status)
         return 0
-    head = {key: value for key, value in status.items() if key != "stages" and value is not None}
-    say(facts_table("Job", head))
+    simulated = status["simulated"]
+    left_out = ("stages", "simulated")
+    head = {k: value for k, value in status.items() if k not in left_out and value is not None}
+    say(facts_table(marked("Job", simulated), head))
     rows = [{**stage, "took": duration(stage["seconds"])} for stage in status["stages"]]
-    say(rows_table("Stages", rows, ("name", "state", "took")))
+    say(rows_table(marked("Stages", simulated), rows, ("name", "state", "took")))
     return 0

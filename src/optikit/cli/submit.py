@@ -15,8 +15,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(
         "--pool",
-        default="ray",
-        help="where stages run: ray (default), process (no Ray), inline (debugging)",
+        help="where stages run: ray (default), process (no Ray), inline (in the driver; default of "
+        "a simulated job)",
     )
 
 
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     from optikit.api import Submitter, load_job
     from optikit.cli._follow import follow
     from optikit.cli._print import as_json, bytes_text, duration, say
+    from optikit.spec.simulated import marked
 
     spec = load_job(args.spec)
     submitter = Submitter(pool=args.pool)
@@ -32,13 +33,15 @@ def run(args: argparse.Namespace) -> int:
     job = submitter.start(spec)
     if args.detach:
         if args.json:
-            as_json({"id": job.id, "archive": str(job.archive.root)})
+            facts = {"id": job.id, "archive": str(job.archive.root), "simulated": plan.simulated}
+            as_json(facts)
         else:
             say(job.id)
         return 0
     if not args.json:
-        say(
+        text = (
             f"job {job.id}: {plan.flow.name} of {spec.model.name} on {spec.compute.sku}; first "
             f"estimate {duration(plan.estimate_s)}, {bytes_text(plan.disk_bytes)} of disk"
         )
+        say(marked(text, plan.simulated))
     return follow(job, plan, as_json_only=args.json)

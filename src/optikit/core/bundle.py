@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optikit.spec.plan import Plan
-from optikit.spec.record import Certificate, QualityVerdict
+from optikit.spec.quality import QualityVerdict
+from optikit.spec.record import Certificate
 from optikit.spec.serving import ServingConfig
+from optikit.spec.simulated import marked
 
 __all__ = ["HOST", "MODEL", "PORT", "readable", "readme", "serve_script", "serving_facts"]
 
@@ -43,7 +45,11 @@ def shell_word(word: str) -> str:
 
 
 def serve_script(
-    command: Sequence[str], environment: Mapping[str, str], engine: str, title: str
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    engine: str,
+    title: str,
+    simulated: bool = False,
 ) -> str:
     """A bash script that becomes the server; its own arguments are added to the command.
 
@@ -52,7 +58,12 @@ def serve_script(
         environment: variables that the server needs.
         engine: name and version, for messages.
         title: what is served, for a person.
+        simulated: there is no model in the bundle; the script says so and serves none.
     """
+    lacks = "no model folder beside this script ($here/model); keep the bundle together"
+    if simulated:
+        lacks = "this bundle is simulated and holds no model; put the checkpoint at $here/model"
+        title = marked(f"{title}: the model is not in this bundle", simulated)
     engine, title = _one_line(engine), _one_line(title)
     exports = "".join(f"export {name}={shlex.quote(v)}\n" for name, v in environment.items())
     words = " \\\n    ".join(map(shell_word, command[1:]))
@@ -76,7 +87,7 @@ refuse() {{
 [[ "$PORT" =~ ^[1-9][0-9]{{0,4}}$ && "$PORT" -le 65535 ]] ||
     refuse "PORT is '$PORT'; give a number from 1 to 65535"
 [[ -d "$here/model" ]] ||
-    refuse "no model folder beside this script ($here/model); keep the bundle together"
+    refuse "{lacks}"
 found="$(command -v -- "$python")" ||
     refuse "no interpreter at '$python'; set OPTIKIT_ENGINE_PYTHON to a Python that has" \\
         {shlex.quote(engine)}
@@ -107,9 +118,11 @@ def serving_facts(
         "serving": serving.model_dump(mode="json"),
         "devices": {"sku": plan.job.compute.sku.value, "used": serving.devices},
         "workload": plan.job.workload.model_dump(mode="json"),
+        **({"trace": plan.trace.facts} if plan.trace else {}),
         "slo": [str(bound) for bound in plan.job.slo.bounds],
         "rate_rps": certificate.rate_rps if certificate else None,
         "status": certificate.status if certificate else "not measured",
+        **({"simulated": True} if plan.simulated else {}),
     }
 
 
@@ -128,29 +141,34 @@ def readme(
         recipe: what was done to the model, ``none`` where nothing was.
         licence: the model's own.
     """
-    load = plan.job.workload
     rows = [
         ("model", f"{plan.job.model.name} {plan.job.model.version}"),
         ("recipe", recipe),
         ("engine", plan.job.engine.name),
         ("hardware", plan.job.compute.sku.value),
-        (
-            "workload",
-            f"{load.prompt_tokens} tokens in ({load.prefix_tokens} shared), "
-            f"{load.output_tokens} out, {load.arrivals} arrivals",
-        ),
+        ("workload", str(plan.workload)),
         ("SLO", str(plan.job.slo)),
     ]
     if certificate is not None:
         rows += _rate_rows(certificate)
     if quality is not None:
         rows.append(("quality", f"{quality.verdict}: {quality.reason}"))
-    rows.append(("licence", licence or "not stated by the model; ask who made it"))
+        if quality.divergence is not None:
+            rows.append(("divergence", str(quality.divergence)))
+    unstated = (
+        "no model in this bundle" if plan.simulated else "not stated by the model; ask who made it"
+    )
+    rows.append(("licence", licence or unstated))
     table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in rows)
+    absent = (
+        "The model is not in this bundle: put the checkpoint beside this file as `model/`.\n\n"
+        if plan.simulated
+        else ""
+    )
     proof = "`certificate.json` names all that was measured, and on what. " if certificate else ""
     return f"""# {name}
 
-**{_verdict(certificate)}**
+**{_verdict(certificate, plan.simulated)}**
 
 | | |
 |---|---|
@@ -158,7 +176,7 @@ def readme(
 
 ## Serve it
 
-```sh
+{absent}```sh
 ./serve.sh                         # http://127.0.0.1:8000
 HOST=0.0.0.0 PORT=9000 ./serve.sh  # another address
 ```
@@ -170,7 +188,13 @@ engine version or other hardware give other figures.
 """
 
 
-def _verdict(certificate: Certificate | None) -> str:
+def _verdict(certificate: Certificate | None, simulated: bool) -> str:
+    if simulated:
+        return f"{marked('no server was measured.', simulated)} {_claim(certificate)}"
+    return _claim(certificate)
+
+
+def _claim(certificate: Certificate | None) -> str:
     if certificate is None:
         return "Not measured: no rate is claimed for it."
     if certificate.status == "negative":
@@ -180,7 +204,8 @@ def _verdict(certificate: Certificate | None) -> str:
     label = "Certified" if certificate.status == "certified" else "PRELIMINARY"
     return (
         f"{label}: {certificate.rate_rps:.3g} requests/s hold the SLO "
-        f"({certificate.requests} requests seen)."
+        f"({certificate.requests_at_rate} requests seen at that rate, {certificate.requests} in "
+        "all)."
     )
 
 
@@ -189,8 +214,9 @@ def _rate_rows(certificate: Certificate) -> list[tuple[str, str]]:
         return [("rate", f"none ({certificate.outcome})")]
     rate, per_device = certificate.rate_rps, certificate.rate_per_device_rps
     rows = [("rate", f"{rate:.3g} requests/s, {per_device:.3g} a device")]
-    if certificate.rate_high_rps is not None:
-        rows.append(("lowest rate that failed", f"{certificate.rate_high_rps:.3g} requests/s"))
+    low, high = certificate.rate_low_rps, certificate.rate_high_rps
+    if low is not None and high is not None:
+        rows.append(("sustainable", f"{low:.3g} to {high:.3g} requests/s (95 % interval)"))
     measured = certificate.measurement.quantiles if certificate.measurement else ()
     return rows + [(f"p{q.percentile:g}({q.metric})", f"{q.value_ms:.4g} ms") for q in measured]
 

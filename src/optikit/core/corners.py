@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from optikit.core.finalists import gain, mean_rate, shipped_run, winner
 from optikit.core.fitness import best
 from optikit.spec.base import Spec
-from optikit.spec.record import Trial, Variant
+from optikit.spec.record import Contender, Trial, Variant
 
 __all__ = ["CORNERS", "Corner", "four_corners"]
 
 CORNERS = ("baseline", "quantized", "tuned", "both")
+_PLACES: tuple[tuple[str, Variant, bool], ...] = (
+    ("baseline", "baseline", False),
+    ("quantized", "compressed", False),
+    ("tuned", "baseline", True),
+    ("both", "compressed", True),
+)
 
 
 class Corner(Spec):
@@ -24,18 +31,28 @@ class Corner(Spec):
     """None: not measured, or nothing can be said; see ``reason``."""
     gain: float | None = None
     """rate_per_gpu over the baseline's."""
+    gain_low: float | None = None
+    """95 % interval of the gain; None where it was not measured again, interleaved."""
+    gain_high: float | None = None
     reason: str | None = None
     trial: str | None = None
     preliminary: bool = False
 
 
 def four_corners(
-    benchmark: Sequence[Trial], tune: Sequence[Trial], compresses: bool
+    benchmark: Sequence[Trial],
+    tune: Sequence[Trial],
+    compresses: bool,
+    last: Sequence[Contender] = (),
 ) -> dict[str, Corner]:
     """The corners, by name, from the trials of the benchmark and the tune stage.
 
     A tuned corner is the best of the default configuration and all tuning trials of its variant,
-    so tuning that found nothing better shows a gain of 1 over not tuning.
+    so tuning that found nothing better shows a gain of 1 over not tuning. Where configurations were
+    measured again at the end, those figures count, and the gains have intervals.
+
+    Args:
+        last: contenders of the last comparison.
     """
 
     def pick(variant: Variant, tuned: bool) -> Corner:
@@ -73,8 +90,52 @@ def four_corners(
         if compresses
         else Corner(reason="not measured: the flow does not compress"),
     }
+    chosen: dict[str, Contender | None] = {}
+    for name, variant, tuned in _PLACES if last else ():
+        mine = [c for c in last if c.variant == variant]
+        chosen[name] = winner(mine) if tuned else next((c for c in mine if c.default), None)
+        found[name] = _again(found[name], chosen[name], tune)
     base = found["baseline"].rate_per_gpu
-    return {name: _with_gain(corner, base) for name, corner in found.items()}
+    return {
+        name: _with_interval(
+            _with_gain(corner, base), last, chosen.get(name), chosen.get("baseline")
+        )
+        for name, corner in found.items()
+    }
+
+
+def _again(corner: Corner, contender: Contender | None, trials: Sequence[Trial]) -> Corner:
+    """The corner by what was measured in the last comparison."""
+    mean = mean_rate(contender) if contender else None
+    if contender is None or mean is None:
+        return corner
+    run = shipped_run(contender, trials)
+    if run is None:
+        return corner
+    return corner.model_copy(
+        update={
+            "rate_rps": mean * run.serving.devices,
+            "rate_per_gpu": mean,
+            "slo_met": True,
+            "reason": None,
+            "trial": run.id,
+            "preliminary": run.rate is not None and run.rate.preliminary,
+        }
+    )
+
+
+def _with_interval(
+    corner: Corner,
+    last: Sequence[Contender],
+    mine: Contender | None,
+    base: Contender | None,
+) -> Corner:
+    if mine is None or base is None or corner.gain is None:
+        return corner
+    found = gain(last, mine, base)
+    if found is None:
+        return corner
+    return corner.model_copy(update={"gain_low": found.low, "gain_high": found.high})
 
 
 def _with_gain(corner: Corner, base: float | None) -> Corner:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Literal
 
+from optikit.core.schemes import GROUP_SIZES, largest_group
 from optikit.spec.base import Spec
 from optikit.spec.model import ModelShape
 from optikit.spec.recipe import RecipeFacts
 from optikit.spec.serving import ServingConfig
 from optikit.spec.sku import GIB, SkuFacts
 
-__all__ = ["Fit", "element_bytes", "fit", "splits", "weight_bytes"]
+__all__ = ["Fit", "element_bytes", "fit", "kv_bytes", "splits", "weight_bytes"]
 
 CUDA_OVERHEAD_BYTES = GIB
 """CUDA context, NCCL buffers and graphs of one device; an allowance, not a measurement."""
@@ -35,6 +36,11 @@ class Fit(Spec):
 def element_bytes(dtype: Literal["auto", "float32", "bfloat16", "float16"]) -> int:
     """Bytes of one unquantized weight or KV element; ``auto`` is taken for 16 bit."""
     return 4 if dtype == "float32" else 2
+
+
+def kv_bytes(recipe: RecipeFacts | None, own_bytes: int) -> int:
+    """Bytes of one element of the KV cache."""
+    return 1 if recipe is not None and recipe.kv_dtype == "fp8" else own_bytes
 
 
 def weight_bytes(shape: ModelShape, recipe: RecipeFacts | None, own_bytes: int = 2) -> int:
@@ -62,6 +68,25 @@ def splits(shape: ModelShape, tensor_parallel: int) -> str | None:
     return None
 
 
+def _groups_straddle(shape: ModelShape, tensor_parallel: int) -> str | None:
+    """Why a grouped recipe cannot be split over that many devices, None if it can.
+
+    The inputs of the attention's output and of the MLP's down projection are split; each part must
+    hold whole groups.
+    """
+    attention = shape.heads * shape.head_dim
+    group = largest_group((shape.hidden, attention, shape.intermediate))
+    if group is None:
+        return f"no group of {', '.join(map(str, GROUP_SIZES))} weights divides its layers"
+    for name, width in (("attention", attention), ("MLP", shape.intermediate)):
+        if width // tensor_parallel % group:
+            return (
+                f"groups of {group} weights cannot be divided over {tensor_parallel} devices: the "
+                f"{name} has {width // tensor_parallel} inputs on each"
+            )
+    return None
+
+
 def fit(
     shape: ModelShape,
     recipe: RecipeFacts | None,
@@ -79,13 +104,16 @@ def fit(
 
     if tp > sku.devices:
         return no(f"asked {tp} devices, the SKU has {sku.devices}")
-    unsplit = splits(shape, tp)
+    unsplit = splits(shape, tp) or (
+        _groups_straddle(shape, tp) if recipe is not None and recipe.grouped else None
+    )
     if unsplit:
         return no(unsplit)
     own = element_bytes(serving.dtype)
     weights = weight_bytes(shape, recipe, own) / tp
     kv_split = min(tp, shape.kv_heads)
-    kv_token = shape.kv_bytes_per_token(own) / kv_split
+    element = 1 if serving.kv_cache_dtype == "fp8" else kv_bytes(recipe, own)
+    kv_token = shape.kv_bytes_per_token(element) / kv_split
     if sku.kind == "cpu":
         room = sku.memory_bytes * serving.gpu_memory_utilization - weights
         kv_room = min(float(CPU_KV_BYTES), room)

@@ -2,7 +2,9 @@
 
 From the talk ("Meeting SLOs, Slashing Hours", eBay), slide "Runtime tuning"::
 
-    fitness(c) = throughput(c) / tensor_parallel_size(c) + lambda * slo_penalty(c)
+    fitness(c) = throughput(c) / devices(c) + lambda * slo_penalty(c)
+
+with devices = tensor_parallel x data_parallel, where the talk has the tensor-parallel size alone.
 
 Here throughput is the certified rate in requests per second: a config that holds the SLO at no
 rate has none, so its first term is 0 and only the penalty, which is never positive, is left. A
@@ -13,12 +15,13 @@ sampler which of them come close.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from optikit.spec.record import Probe, RateResult, Trial
 from optikit.spec.slo import Slo
 
-__all__ = ["best", "fitness", "slo_penalty"]
+__all__ = ["best", "fitness", "margin", "slo_penalty"]
 
 LARGEST_EXCESS = 10.0
 """Bound of the penalty: 11 times the limit is as bad as anything beyond it."""
@@ -38,23 +41,46 @@ def slo_penalty(result: RateResult, slo: Slo) -> float:
         return 0.0
     measured = failed[0].measurement
     excess = LARGEST_EXCESS if measured.completed == 0 else 0.0
-    for bound in slo.bounds:
+    for bound in slo.percentiles:
         quantile = measured.quantile(bound.metric, bound.percentile)
         over = LARGEST_EXCESS if quantile is None else quantile.value_ms / bound.limit_ms - 1
         excess = max(excess, over)
+    for seen in measured.bounds:
+        if seen.bound.startswith("goodput"):
+            excess = max(excess, seen.share / seen.allowed - 1)
     return -min(excess, LARGEST_EXCESS)
 
 
-def fitness(trial_rate: RateResult, devices: int, slo: Slo, weight: float) -> float:
+def fitness(
+    trial_rate: RateResult, devices: int, slo: Slo, weight: float, price_per_hour: float = 1.0
+) -> float:
     """Rate in requests per second and device, plus ``weight`` times the penalty.
 
     Args:
         trial_rate: what the rate search found.
-        devices: devices that one replica uses, at least 1.
+        devices: devices that the server uses, at least 1.
         weight: the talk's lambda, in requests per second and device; at least 0.
+        price_per_hour: of one device; the rate is then one per unit of money an hour.
     """
     rate = trial_rate.rate_rps if trial_rate.outcome == "pass" else None
-    return (rate or 0.0) / devices + weight * slo_penalty(trial_rate, slo)
+    return (rate or 0.0) / devices / price_per_hour + weight * slo_penalty(trial_rate, slo)
+
+
+def margin(result: RateResult, slo: Slo) -> float | None:
+    """log(limit / value) of the tightest latency bound without queueing (concurrency 1).
+
+    None where it was not measured, or where the SLO bounds no percentile.
+    """
+    closed = next((p for p in result.probes if p.phase == "closed"), None)
+    if closed is None or closed.measurement.completed == 0:
+        return None
+    found = [
+        math.log(bound.limit_ms / quantile.value_ms)
+        for bound in slo.percentiles
+        if (quantile := closed.measurement.quantile(bound.metric, bound.percentile)) is not None
+        and quantile.value_ms > 0
+    ]
+    return min(found, default=None)
 
 
 def best(trials: Iterable[Trial]) -> Trial | None:

@@ -7,6 +7,7 @@ from typing import Literal
 from optikit.spec.base import Spec
 from optikit.spec.plan import Plan
 from optikit.spec.record import BenchmarkRecord, EvaluateRecord, Trial, TuneRecord, Variant
+from optikit.spec.simulated import marked
 
 __all__ = ["Outcome", "after_evaluate", "final", "shipped_trial"]
 
@@ -18,7 +19,9 @@ class Outcome(Spec):
     """The job's answer."""
 
     state: State
-    verdict: Literal["pass", "infeasible", "inconclusive", "kept", "lost", "cannot tell", "done"]
+    verdict: Literal[
+        "pass", "infeasible", "inconclusive", "kept", "lost", "unsupported", "cannot tell", "done"
+    ]
     message: str
 
     @property
@@ -35,18 +38,36 @@ def after_evaluate(plan: Plan, record: EvaluateRecord) -> Outcome | None:
     if record.chosen is None and (ends_here or plan.job.fallback == "none"):
         return Outcome(
             state="negative",
-            verdict="lost",
-            message=f"no candidate kept the quality within {gate.margin:.2%} ({reasons}). "
-            "Set fallback: baseline to go on with the uncompressed model.",
+            verdict=_word(record),
+            message=f"{_nobody(record, gate.margin)} ({reasons})."
+            + (
+                "" if ends_here else " Set fallback: baseline to go on with the uncompressed model."
+            ),
         )
     chosen = next((v for v in record.verdicts if v.candidate_id == record.chosen), None)
-    if chosen and chosen.verdict == "cannot tell" and gate.on_cannot_tell == "stop":
+    stops = gate.on_cannot_tell == "stop" and not plan.simulated  # no items could ever tell
+    if chosen and chosen.verdict == "cannot tell" and stops:
         return Outcome(
             state="inconclusive",
             verdict="cannot tell",
             message=f"{chosen.reason} (quality.on_cannot_tell is stop)",
         )
     return None
+
+
+def _word(record: EvaluateRecord) -> Literal["lost", "unsupported"]:
+    """The verdict on candidates of which none goes on."""
+    unserved = record.verdicts and all(
+        v.verdict in ("unsupported", "failed") for v in record.verdicts
+    )
+    return "unsupported" if unserved else "lost"
+
+
+def _nobody(record: EvaluateRecord, margin: float) -> str:
+    """Why no candidate goes on, in a few words."""
+    if _word(record) == "unsupported":
+        return "no candidate could be made and served"
+    return f"no candidate kept the quality within {margin:.2%}"
 
 
 def shipped_trial(
@@ -72,10 +93,24 @@ def final(
     benchmark: BenchmarkRecord | None,
     tune: TuneRecord | None,
 ) -> Outcome:
-    """The job's answer after its last stage."""
+    """The job's answer after its last stage; a simulated job's message says so first."""
+    found = _final(plan, evaluate, benchmark, tune)
+    return found.model_copy(update={"message": marked(found.message, plan.simulated)})
+
+
+def _final(
+    plan: Plan,
+    evaluate: EvaluateRecord | None,
+    benchmark: BenchmarkRecord | None,
+    tune: TuneRecord | None,
+) -> Outcome:
     fell_back = evaluate is not None and evaluate.chosen is None
     variant: Variant = "compressed" if plan.flow.compresses and not fell_back else "baseline"
-    note = " The uncompressed model ships: no candidate kept the quality." if fell_back else ""
+    note = ""
+    if evaluate is not None and fell_back:
+        lost = "; ".join(f"{v.candidate_id}: {v.reason}" for v in evaluate.verdicts)
+        nobody = _nobody(evaluate, plan.job.quality.margin)
+        note = f" The uncompressed model ships: {nobody} ({lost})."
     chosen = next(
         (v for v in evaluate.verdicts if v.candidate_id == evaluate.chosen)
         if evaluate
@@ -86,7 +121,8 @@ def final(
         note += f" Quality: cannot tell ({chosen.reason})."
     if not plan.flow.measures:
         if fell_back:
-            return Outcome(state="done", verdict="lost", message=note.strip())
+            word = _word(evaluate) if evaluate else "lost"
+            return Outcome(state="done", verdict=word, message=note.strip())
         verdict = "cannot tell" if chosen and chosen.verdict == "cannot tell" else "kept"
         return Outcome(
             state="done",
@@ -100,10 +136,11 @@ def final(
     rate = trial.rate
     if rate.outcome == "pass":
         label = "preliminary: " if rate.preliminary else ""
+        holds = f"hold {plan.job.slo}" if plan.job.slo.bounds else "are sustained, without an SLO"
         return Outcome(
             state="done",
             verdict="pass",
-            message=f"{label}{rate.rate_rps:.3g} requests/s hold {plan.job.slo} "
+            message=f"{label}{rate.rate_rps:.3g} requests/s {holds} "
             f"({rate.requests_at_rate} requests seen at that rate).{note}",
         )
     negative = rate.outcome == "infeasible"

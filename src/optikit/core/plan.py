@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from optikit.core.fit import element_bytes, fit, weight_bytes
+from optikit.core.candidates import candidates_at_once, candidates_of
+from optikit.core.dimensions import context_length, fitting_degrees, resolve_space
+from optikit.core.fit import element_bytes, weight_bytes
+from optikit.core.options import resolve_options
 from optikit.core.rate import METHODS, rate_search
-from optikit.core.space import context_length, fitting_degrees, resolve_space
+from optikit.core.trace import trace_warnings
 from optikit.errors import DoesNotFit, SpecError, UnknownName, nearest
 from optikit.spec.flow import Flow
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
-from optikit.spec.plan import Plan
+from optikit.spec.plan import Option, Plan
 from optikit.spec.recipe import EngineFacts, RecipeFacts
-from optikit.spec.serving import ServingConfig
+from optikit.spec.serving import Flag, ServingConfig
 from optikit.spec.sku import SkuFacts
+from optikit.spec.workload import Trace
 
 __all__ = ["CpuDtype", "make_plan"]
 
@@ -22,8 +27,25 @@ CpuDtype = Literal["float32", "bfloat16"]
 
 RECORDS_BYTES = 200_000_000
 """Allowance for logs, raw timings and the tracker's database of one job."""
+TYPICAL_PROBE = 500
+"""Requests of a probe whose size the method chooses; an order of size."""
+_FIELDS_BY_FLAG = {
+    "data_parallel_size": "data_parallel",
+    **{
+        name: name
+        for name in (
+            *("enable_prefix_caching", "kv_cache_dtype", "block_size", "scheduling_policy"),
+            *("enforce_eager", "gpu_memory_utilization"),
+        )
+    },
+}
+"""Engine flags that a job may fix for all its servers, and their fields of the serving config."""
 _START_S = {"cpu": 15.0, "gpu": 120.0}
 _EVALUATE_S = 90.0
+_ON_PAPER_S = 0.3
+"""Real time of one simulated rate search."""
+_SCRATCH = 1.5
+"""Weights on disk while a compression is bound in memory, over the model's own size."""
 _PROBES = 8
 _EFFICIENCY = 0.4
 """Share of the peak FLOP/s that a first estimate counts on."""
@@ -35,153 +57,158 @@ def make_plan(
     flow: Flow,
     shape: ModelShape,
     engine: EngineFacts,
-    recipe: RecipeFacts | None,
+    recipes: Sequence[RecipeFacts] = (),
     cpu_dtype: CpuDtype = "float32",
+    trace: Trace | None = None,
+    engine_version: str | None = None,
 ) -> Plan:
     """Resolve a job.
 
     Args:
-        recipe: facts of ``job.flow_params.recipe``; None where the flow does not compress.
+        recipes: facts of each of ``job.flow_params.recipe``; none where the flow does not compress.
         cpu_dtype: what a CPU SKU serves in on this machine.
+        trace: what the file ``job.workload.trace`` holds; None where the job names none.
+        engine_version: None: not known; then no recipe is refused for it.
 
     Raises:
         DoesNotFit: the model, a degree or the workload cannot stand on the SKU.
-        SpecError: keys that contradict each other, or a recipe that the engine cannot serve.
+        SpecError: keys that contradict each other, or recipes of which none can be served.
     """
     sku = job.compute.sku.facts
-    _consistent(job, flow, engine, recipe, sku)
-    default = _default_serving(job, shape, sku, cpu_dtype)
-    degrees = fitting_degrees(job, shape, recipe, sku, default)
+    _consistent(job, flow, engine, sku, trace)
+    default = _default_serving(job, shape, sku, cpu_dtype, trace)
     own_degrees = fitting_degrees(job, shape, None, sku, default)
-    ships = degrees if flow.compresses else own_degrees
-    warnings: list[str] = []
-    if not ships:
-        raise DoesNotFit(_why_not(job, shape, recipe, sku, default))
+    baseline = (
+        default.model_copy(update={"tensor_parallel": own_degrees[0]}) if own_degrees else None
+    )
+    asked = job.method.requests_per_probe or TYPICAL_PROBE
+    warnings = trace_warnings(trace, asked) if trace else []
+    options = resolve_options(job, flow, shape, engine, recipes, default, engine_version)
+    warnings += options.warnings
     needs_baseline = "evaluate" in flow.stages or job.flow_params.ablation
     if needs_baseline and not own_degrees:
         raise DoesNotFit(
             f"the uncompressed {job.model.name} does not fit {job.compute.sku}, so there is no "
             "baseline to compare with. Choose a SKU with more memory, or a flow without evaluate."
         )
-    space = resolve_space(job.flow_params.space, ships, sku)
-    baseline_space = resolve_space(job.flow_params.space, own_degrees, sku) if own_degrees else None
-    tunes = "tune" in flow.stages
-    trials = min(job.flow_params.num_trials, space.size) if tunes else 0
-    if tunes and trials < job.flow_params.num_trials:
+    first = options.tried[0]
+    if "tune" in flow.stages and first.trials < job.flow_params.num_trials:
         warnings.append(
-            f"num_trials {job.flow_params.num_trials} is more than the space holds: {space.size}"
+            f"num_trials {job.flow_params.num_trials} is more than the space holds: "
+            f"{first.space.size}"
         )
-    if job.dataset is None and recipe is not None and recipe.needs_calibration:
-        raise SpecError(
-            f"dataset: recipe {recipe.name} needs calibration text; "
-            "name a folder of JSONL, parquet or text, or choose a recipe that needs none"
-        )
-    samples = 0
-    if recipe is not None and recipe.needs_calibration:
-        samples = job.flow_params.calibration_samples or recipe.default_samples
-    fetched = weight_bytes(shape, None)
-    compressed = weight_bytes(shape, recipe) if flow.compresses else fetched
-    shipped = compressed if "publish" in flow.stages else 0
+    if engine.simulated and job.dataset is not None:
+        warnings.append(f"dataset: {job.dataset.path} is not read: nothing is compressed")
     return Plan(
+        **{name: getattr(first, name) for name in Option.model_fields},
         job=job,
         flow=flow,
         shape=shape,
         sku=sku,
-        recipe=recipe,
-        calibration_samples=samples,
-        tensor_parallel=ships,
+        options=tuple(options.tried),
+        left_out=options.left_out,
         baseline_tensor_parallel=own_degrees,
-        serving=default.model_copy(update={"tensor_parallel": ships[0]}),
-        baseline_serving=(
-            default.model_copy(update={"tensor_parallel": own_degrees[0]}) if own_degrees else None
+        baseline_serving=baseline,
+        baseline_space=(
+            resolve_space(job, shape, None, sku, baseline, own_degrees) if baseline else None
         ),
-        space=space,
-        baseline_space=baseline_space,
-        trials=trials,
-        weight_bytes=compressed,
-        baseline_weight_bytes=fetched,
-        disk_bytes=fetched + (compressed if flow.compresses else 0) + shipped + RECORDS_BYTES,
-        estimate_s=_estimate_s(
-            job, flow, shape, sku, recipe, trials, samples, element_bytes(default.dtype)
-        ),
+        baseline_weight_bytes=weight_bytes(shape, None),
+        disk_bytes=_disk_bytes(job, flow, shape, engine, sku, options.tried),
+        estimate_s=_ON_PAPER_S * (1 + first.trials)
+        if engine.simulated
+        else _estimate_s(job, flow, shape, sku, options.tried, element_bytes(default.dtype), trace),
         gpu_hours_bound=(job.budget.gpu_hours or sku.devices * job.budget.wall_time_s / 3600.0),
         warnings=tuple(warnings),
+        simulated=engine.simulated,
+        trace=trace,
     )
 
 
 def _consistent(
-    job: OptimizationJob,
-    flow: Flow,
-    engine: EngineFacts,
-    recipe: RecipeFacts | None,
-    sku: SkuFacts,
+    job: OptimizationJob, flow: Flow, engine: EngineFacts, sku: SkuFacts, trace: Trace | None
 ) -> None:
+    asked = job.workload
+    if (asked.trace is None) != (trace is None):
+        raise SpecError(
+            f"workload.trace: the job names {asked.trace!r} but the plan was given "
+            f"{trace.source if trace else 'no trace'}; give both or neither"
+        )
+    work = asked.with_lengths_of(trace) if trace else asked
     if job.method.name not in METHODS:
         raise UnknownName(
             f"unknown method {job.method.name!r}; {nearest(job.method.name, METHODS)}"
         )
     if flow.measures:
-        rate_search(job.method, job.workload, job.slo)  # refuses an SLO that cannot be measured
-    served = engine.serves.get(sku.kind, ())
-    if not served:
+        rate_search(job.method, work, job.slo)  # refuses an SLO that cannot be measured
+    if job.tuner.objective == "per_cost" and job.compute.sku not in job.compute.prices:
+        raise SpecError(
+            f"tuner.objective: per_cost needs compute.prices with {job.compute.sku}, found "
+            f"{', '.join(job.compute.prices) or 'none'}; give the price of one device-hour"
+        )
+    if job.tuner.objective == "per_energy":
+        raise SpecError(
+            f"tuner.objective: per_energy needs an engine that reports energy, and {engine.name} "
+            "reports none; choose per_gpu or per_cost"
+        )
+    if not engine.serves.get(sku.kind, ()):
         raise SpecError(f"engine: {engine.name} does not serve on {sku.kind} SKUs")
-    if recipe is None:
-        return
-    if recipe.scheme == "none" and flow.compresses:
-        raise SpecError(
-            f"flow_params.recipe: 'none' leaves nothing to compress in flow {flow.name}; "
-            "choose flow 'tune' or 'benchmark', or another recipe"
-        )
-    if recipe.scheme not in served:
-        raise SpecError(
-            f"flow_params.recipe: {recipe.name} writes {recipe.scheme}, for which engine "
-            f"{engine.name} has no kernel on {sku.kind}; it serves {', '.join(served)}"
-        )
-    accelerated = recipe.compute_dtype
-    if sku.kind == "gpu" and accelerated != "own" and accelerated not in sku.flops_per_s:
-        raise SpecError(
-            f"flow_params.recipe: {recipe.name} computes in {accelerated}, which "
-            f"{sku.accelerator} does not have; choose an int8 recipe"
-        )
+
+
+def _disk_bytes(
+    job: OptimizationJob,
+    flow: Flow,
+    shape: ModelShape,
+    engine: EngineFacts,
+    sku: SkuFacts,
+    options: Sequence[Option],
+) -> int:
+    """Fetched model, every candidate, the largest one's copy in a bundle, records."""
+    if engine.simulated:
+        return RECORDS_BYTES
+    fetched = weight_bytes(shape, None)
+    made = sum(o.weight_bytes * candidates_of(job, o) for o in options if o.recipe is not None)
+    if job.flow_params.compression_memory_gib is not None:
+        made += int(_SCRATCH * fetched) * candidates_at_once(sku, fetched)
+    ships = max(o.weight_bytes for o in options) if "publish" in flow.stages else 0
+    return RECORDS_BYTES + fetched + made + ships
 
 
 def _default_serving(
-    job: OptimizationJob, shape: ModelShape, sku: SkuFacts, cpu_dtype: CpuDtype
+    job: OptimizationJob,
+    shape: ModelShape,
+    sku: SkuFacts,
+    cpu_dtype: CpuDtype,
+    trace: Trace | None,
 ) -> ServingConfig:
     """The engine's own defaults on that kind of device (vLLM's OpenAI server)."""
     cpu = sku.kind == "cpu"
-    return ServingConfig(
-        tensor_parallel=1,
-        max_num_seqs=128 if cpu else 256,
-        max_num_batched_tokens=2048 if cpu else 8192,
-        max_model_len=context_length(job, shape),
-        dtype=cpu_dtype if cpu else "auto",
+    own, extra = _split(job.engine.flags)
+    given: dict[str, object] = {
+        "max_num_seqs": 128 if cpu else 256,
+        "max_num_batched_tokens": 2048 if cpu else 8192,
+        "max_model_len": context_length(job, shape, trace),
+        "dtype": cpu_dtype if cpu else "auto",
         # torch.compile takes minutes on the CPU backend
-        enforce_eager=cpu,
-        extra_flags=tuple(sorted(job.engine.flags.items())),
-    )
+        "enforce_eager": cpu,
+        **own,
+        "extra_flags": tuple(sorted(extra.items())),
+    }
+    return ServingConfig.parse(given, "engine.flags")
 
 
-def _why_not(
-    job: OptimizationJob,
-    shape: ModelShape,
-    recipe: RecipeFacts | None,
-    sku: SkuFacts,
-    default: ServingConfig,
-) -> str:
-    degrees = job.flow_params.space.tensor_parallel or tuple(
-        1 << k for k in range(sku.devices.bit_length())
-    )
-    reasons = [
-        f"TP {degree}: "
-        + fit(shape, recipe, sku, default.model_copy(update={"tensor_parallel": degree})).reason
-        for degree in degrees
-    ]
-    as_what = f" as {recipe.name}" if recipe else ""
-    return (
-        f"{job.model.name}{as_what} does not fit {job.compute.sku}. {'; '.join(reasons)}. "
-        "Choose a SKU with more memory, a smaller recipe, or a shorter workload."
-    )
+def _split(flags: Mapping[str, Flag]) -> tuple[dict[str, Flag], dict[str, Flag]]:
+    """The job's engine flags that the serving config has a field for, and the others."""
+    own: dict[str, Flag] = {}
+    extra: dict[str, Flag] = {}
+    for given, value in flags.items():
+        name = given.lstrip("-").lower().replace("-", "_")
+        bare = name.removeprefix("no_")
+        field = _FIELDS_BY_FLAG.get(bare)
+        if field is None:
+            extra[given] = value
+        else:
+            own[field] = not value if name != bare and isinstance(value, bool) else value
+    return own, extra
 
 
 def _estimate_s(
@@ -189,32 +216,36 @@ def _estimate_s(
     flow: Flow,
     shape: ModelShape,
     sku: SkuFacts,
-    recipe: RecipeFacts | None,
-    trials: int,
-    samples: int,
+    options: Sequence[Option],
     own: int,
+    trace: Trace | None,
 ) -> float:
     """Order of size of the wall time: compute and weight traffic at a fixed efficiency."""
+    first = options[0]
+    trials = first.trials
     dtype = "fp32" if sku.kind == "cpu" else "bf16"
     flops = sku.flops_per_s[dtype] * _EFFICIENCY * sku.devices
-    work = job.workload
-    step = weight_bytes(shape, recipe, own) / (sku.bandwidth_bytes_per_s * sku.devices)
-    request_s = (
-        2.0 * shape.parameters * work.total_tokens / flops
-        + work.output_tokens * step / _DECODE_BATCH
-    )
+    work = job.workload.with_lengths_of(trace) if trace else job.workload
+    prompt, output = work.prompt_tokens.mean, work.output_tokens.mean
+    step = weight_bytes(shape, first.recipe, own) / (sku.bandwidth_bytes_per_s * sku.devices)
+    request_s = 2.0 * shape.parameters * (prompt + output) / flops + output * step / _DECODE_BATCH
     start = _START_S[sku.kind]
-    search = start + _PROBES * job.method.requests_per_probe * request_s
+    search = start + _PROBES * (job.method.requests_per_probe or TYPICAL_PROBE) * request_s
     variants = 2 if flow.compresses and job.flow_params.ablation else 1
     total = 2 * start
-    if flow.compresses:
-        total += start + 4.0 * samples * job.flow_params.calibration_tokens * (
+    made = 0
+    for option in options if flow.compresses else ():
+        one = start + 4.0 * option.calibration_samples * job.flow_params.calibration_tokens * (
             shape.parameters / flops
         )
+        made += candidates_of(job, option)
+        total += one * candidates_of(job, option)
     if "evaluate" in flow.stages:
-        total += 2 * (start + _EVALUATE_S)
+        total += (job.quality.baseline_runs + made) * (start + _EVALUATE_S)
     if "benchmark" in flow.stages:
         total += variants * search
     if "tune" in flow.stages:
-        total += variants * trials * search
+        tuner = job.tuner
+        again = (1 + tuner.finalists) * tuner.finalist_runs if tuner.finalists else 0
+        total += variants * (trials + again) * search
     return total

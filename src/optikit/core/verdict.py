@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from optikit.core.metrics import LAG_PERCENTILE
 from optikit.spec.job import MethodChoice
 from optikit.spec.record import Measurement, Quantile, Verdict
-from optikit.spec.slo import Bound, Slo
+from optikit.spec.slo import Bound, Goodput, Slo
 
 __all__ = [
     "FAILED_SHARE",
     "MIN_COMPLETED",
     "MIN_LATENCIES",
     "Judgement",
+    "client_late",
+    "gross_lag",
     "judge_closed",
+    "judge_evidence",
     "judge_open",
 ]
 
@@ -25,6 +29,10 @@ MIN_COMPLETED = 20
 MIN_LATENCIES = 5.0
 """Arrivals must go on for this many mean latencies: a run that fits into one batch ends before
 the server can fall behind, and passes at any rate (measured: 31 times the capacity)."""
+
+
+LAG_SHARE = 0.1
+"""A client that is late by more than this share of the tightest limit could change a verdict."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +65,14 @@ def judge_closed(slo: Slo, measurement: Measurement, *, broken: int = 0) -> Judg
     said: list[str] = []
     margins: dict[str, float] = {}
     for bound in slo.bounds:
-        found = measurement.quantile(bound.metric, bound.percentile)
-        if found is None:
-            unsure.append(f"{_name(bound)} was not measured")
+        low, value, text = _found(bound, measurement)
+        if value is None:
+            unsure.append(text)
             continue
-        margins[str(bound)] = 1 - found.value_ms / bound.limit_ms
-        text = _compare(bound, found)
-        if found.value_ms <= bound.limit_ms:
+        margins[str(bound)] = 1 - value
+        if value <= 1:
             said.append(text)
-        elif found.low_ms is not None and found.low_ms > bound.limit_ms:
+        elif low is not None and low > 1:
             missed.append(text)
         else:
             unsure.append(text)
@@ -91,7 +98,7 @@ def judge_open(
         broken: how many requests failed by no fault of the server (``broken_requests``).
     """
     lag = measurement.quantile("lag", LAG_PERCENTILE)
-    if lag is not None and lag.value_ms > method.max_lag_ms:
+    if lag is not None and gross_lag(measurement, method):
         return Judgement(
             "void",
             f"the client sent late: p99 lag {lag.value_ms:.0f} ms > {method.max_lag_ms:g} ms",
@@ -111,12 +118,12 @@ def judge_open(
     said: list[str] = []
     margins: dict[str, float] = {}
     for bound in slo.bounds:
-        found = measurement.quantile(bound.metric, bound.percentile)
-        if found is None:
-            unsure.append(f"{_name(bound)} was not measured")
+        _, value, text = _found(bound, measurement)
+        if value is None:
+            unsure.append(text)
             continue
-        margins[str(bound)] = 1 - found.value_ms / bound.limit_ms
-        (said if found.value_ms <= bound.limit_ms else missed).append(_compare(bound, found))
+        margins[str(bound)] = 1 - value
+        (said if value <= 1 else missed).append(text)
     if measurement.slope is None:
         unsure.append("the slope was not measured")
     else:
@@ -138,6 +145,106 @@ def judge_open(
     return Judgement("pass", "; ".join(said), margins)
 
 
+def judge_evidence(
+    slo: Slo,
+    measurement: Measurement,
+    method: MethodChoice,
+    *,
+    broken: int = 0,
+    scan: bool = False,
+) -> Judgement:
+    """One probe by the intervals of its evidence: pass, fail or inconclusive.
+
+    In this order: ``void`` when requests were broken, or when the client lagged grossly; ``fail``
+    when more than 1 % of the requests failed; ``fail`` when some bound's
+    interval lies above what is allowed, or that of the slope above 1 by more than the tolerance;
+    ``pass`` when every bound's interval lies within what is allowed (without an SLO: when the
+    slope's interval does not exceed 1 by more than the tolerance); else ``inconclusive``.
+
+    Args:
+        broken: how many requests failed by no fault of the server (``broken_requests``).
+        scan: a closed loop, which only shows where to look: what has not surely failed passes.
+    """
+    if broken > FAILED_SHARE * measurement.requests:
+        return _void_failed(measurement, broken)
+    if measurement.failed > FAILED_SHARE * measurement.requests:
+        return Judgement(
+            "fail",
+            f"{measurement.failed} of {measurement.requests} requests failed "
+            f"({measurement.error_sample})",
+        )
+    if gross_lag(measurement, method):
+        return Judgement("void", client_late(measurement, method) or "the client sent late")
+    missed: list[str] = []
+    unsure: list[str] = []
+    said: list[str] = []
+    margins: dict[str, float] = {}
+    for seen in measurement.bounds:
+        margins[seen.bound] = 1 - seen.share / seen.allowed
+        text = (
+            f"{seen.bound}: {seen.share:.2%} over it ({seen.low:.2%} to {seen.high:.2%}), "
+            f"{100 * seen.allowed:.3g} % allowed"
+        )
+        if scan:
+            (said if seen.low <= seen.allowed else missed).append(text)
+        elif seen.low > seen.allowed:
+            missed.append(text)
+        elif seen.high <= seen.allowed:
+            said.append(text)
+        else:
+            unsure.append(text)
+    limit = 1 + method.slope_tolerance
+    if measurement.slope is not None and measurement.slope_low is not None and not scan:
+        high = measurement.slope_high or measurement.slope
+        text = f"slope {measurement.slope:.3f} ({measurement.slope_low:.3f} to {high:.3f})"
+        margins["slope"] = 1 - measurement.slope / limit
+        if measurement.slope_low > limit:
+            missed.append(f"{text}: the backlog grows")
+        elif not slo.bounds:
+            (said if measurement.slope <= limit else unsure).append(text)
+        elif measurement.slope > limit:
+            unsure.append(text)
+    elif not slo.bounds and not scan:
+        unsure.append("the slope was not measured")
+    if missed:
+        return Judgement("fail", "; ".join(missed), margins)
+    if unsure:
+        return Judgement("inconclusive", "; ".join(unsure), margins)
+    return Judgement("pass", "; ".join(said) or "nothing failed", margins)
+
+
+def client_late(measurement: Measurement, method: MethodChoice) -> str | None:
+    """Whether the client's lag could change the verdict, in words; None where it could not.
+
+    Latency counts from when a request was really sent, so a late client hides its own delay. Up
+    to a tenth of the tightest limit is no matter.
+    """
+    lag = measurement.quantile("lag", LAG_PERCENTILE)
+    if lag is None:
+        return None
+    tightest = min(_limits_ms(measurement), default=math.inf)
+    most = min(method.max_lag_ms, LAG_SHARE * tightest)
+    if _surely(lag) <= most:
+        return None
+    return f"the client sent late: p99 lag {lag.value_ms:.0f} ms, up to {most:.3g} ms would do"
+
+
+def gross_lag(measurement: Measurement, method: MethodChoice) -> bool:
+    """Whether the client was so late that the arrivals were not those asked for."""
+    lag = measurement.quantile("lag", LAG_PERCENTILE)
+    return lag is not None and _surely(lag) > method.max_lag_ms
+
+
+def _surely(lag: Quantile) -> float:
+    """Lower end of the interval: of few requests the 99th percentile is the one worst."""
+    return lag.value_ms if lag.low_ms is None else lag.low_ms
+
+
+def _limits_ms(measurement: Measurement) -> list[float]:
+    slo = Slo.model_validate([seen.bound for seen in measurement.bounds])
+    return [limit.limit_ms for bound in slo.bounds for limit in bound.limits]
+
+
 def _void_failed(measurement: Measurement, failed: int) -> Judgement:
     return Judgement(
         "void",
@@ -146,14 +253,27 @@ def _void_failed(measurement: Measurement, failed: int) -> Judgement:
     )
 
 
-def _name(bound: Bound) -> str:
-    return f"p{bound.percentile:g}({bound.metric})"
+def _found(
+    bound: Bound | Goodput, measurement: Measurement
+) -> tuple[float | None, float | None, str]:
+    """Lower end and value of what is bounded, over its limit, and both in words."""
+    if isinstance(bound, Goodput):
+        seen = next((e for e in measurement.bounds if e.bound == str(bound)), None)
+        if seen is None or not seen.counted:
+            return None, None, f"{bound.name} was not measured"
+        text = f"{bound.name} {1 - seen.share:.1%}, {bound.share_percent:g} % are asked for"
+        return seen.low / bound.allowed, seen.share / bound.allowed, text
+    found = measurement.quantile(bound.metric, bound.percentile)
+    if found is None:
+        return None, None, f"{bound.name} was not measured"
+    low = None if found.low_ms is None else found.low_ms / bound.limit_ms
+    return low, found.value_ms / bound.limit_ms, _compare(bound, found)
 
 
 def _compare(bound: Bound, found: Quantile) -> str:
     above = found.value_ms > bound.limit_ms
     sign = ">" if above else "<="
-    text = f"{_name(bound)} {_figure(found.value_ms)} ms {sign} {bound.limit_ms:g} ms"
+    text = f"{bound.name} {_figure(found.value_ms)} ms {sign} {bound.limit_ms:g} ms"
     surely = (
         found.low_ms is not None and found.low_ms > bound.limit_ms
         if above

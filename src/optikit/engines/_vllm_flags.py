@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from optikit.errors import BadInput
+from optikit.errors import BadInput, nearest
 from optikit.spec.serving import Flag, ServingConfig
 from optikit.spec.sku import DeviceKind
 
-__all__ = ["arguments"]
+__all__ = ["arguments", "must_be_known"]
 
 _FLAGS: Mapping[str, str] = {
     "tensor_parallel": "tensor-parallel-size",
@@ -19,14 +20,28 @@ _FLAGS: Mapping[str, str] = {
     "dtype": "dtype",
     "enforce_eager": "enforce-eager",
     "gpu_memory_utilization": "gpu-memory-utilization",
+    "data_parallel": "data-parallel-size",
+    "kv_cache_dtype": "kv-cache-dtype",
+    "block_size": "block-size",
+    "scheduling_policy": "scheduling-policy",
+    "speculative_ngram": "speculative-config",
+    "enable_prefix_caching": "enable-prefix-caching",
 }
 """Fields of ServingConfig and the flags they become: the whole mapping."""
+_UNSAID: Mapping[str, object] = {
+    "data_parallel": 1,
+    "kv_cache_dtype": "auto",
+    "block_size": None,
+    "scheduling_policy": "fcfs",
+    "speculative_ngram": 0,
+}
+"""vLLM's own defaults, which are not said."""
+_LOOKUP_MIN, _LOOKUP_MAX = 2, 4
+"""Length of the n-grams that are looked up in the request's own tokens. vLLM 0.32 takes 5 and 5;
+shorter ones are found more often, and single tokens propose mostly wrong continuations."""
 
 _NOT_ON = {"cpu": {"gpu_memory_utilization"}, "gpu": set[str]()}
-_UNLESS_SAID: Mapping[str, Flag] = {
-    "enable-prefix-caching": False,  # a warm cache makes repeated prompts look fast
-    "disable-uvicorn-access-log": True,
-}
+_UNLESS_SAID: Mapping[str, Flag] = {"disable-uvicorn-access-log": True}
 _OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "config"}
 _UNSAFE = {
     "trust-remote-code",
@@ -39,6 +54,7 @@ _UNSAFE = {
     "scheduler-cls",
     "allowed-local-media-path",
 }
+_SAID = object()
 _FLAG_NAME = re.compile(r"[a-z][a-z0-9.-]*")
 
 
@@ -46,6 +62,36 @@ def _flag(name: str, value: Flag) -> str:
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no-{name}"
     return f"--{name}={value}"
+
+
+def _ngram(tokens: int) -> str:
+    """vLLM's speculative config: ``tokens`` proposed a step from n-grams seen before."""
+    config = {
+        "method": "ngram",
+        "num_speculative_tokens": tokens,
+        "prompt_lookup_max": _LOOKUP_MAX,
+        "prompt_lookup_min": _LOOKUP_MIN,
+    }
+    return json.dumps(config, separators=(",", ":"))
+
+
+def must_be_known(serving: ServingConfig, known: Collection[str]) -> None:
+    """Hold the extra flags against the names that vLLM knows, as its parser would.
+
+    Args:
+        known: without dashes in front; empty: they could not be read, nothing is refused.
+
+    Raises:
+        BadInput: one of them is none, or the beginning of several.
+    """
+    for name in _extra_flags(serving) if known else ():
+        bare = name.partition(".")[0]  # --compilation-config.level sets a key of a JSON flag
+        bare = bare if bare in known else bare.removeprefix("no-")
+        if bare not in known and sum(word.startswith(bare) for word in known) != 1:
+            close = nearest(bare, known).partition("Known:")[0] or "see `--help=all` of its server"
+            raise BadInput(
+                f"engine flag {name!r} is unknown to the installed vLLM; {close.strip()}"
+            )
 
 
 def _extra_flags(serving: ServingConfig) -> dict[str, Flag]:
@@ -61,9 +107,10 @@ def _extra_flags(serving: ServingConfig) -> dict[str, Flag]:
         bare = name.removeprefix("no-")
         if not _FLAG_NAME.fullmatch(name):
             raise BadInput(f"engine flag {given!r} is no flag name; write it as 'swap-space'")
-        if bare in owners:
-            raise BadInput(f"engine flag {given!r}: set '{owners[bare]}' of the serving config")
         # The parser takes any unambiguous beginning of a name.
+        owner = next((field for flag, field in owners.items() if flag.startswith(bare)), None)
+        if owner is not None:
+            raise BadInput(f"engine flag {given!r}: set '{owner}' of the serving config")
         refused = next((word for word in _OURS | _UNSAFE if word.startswith(bare)), None)
         if refused in _OURS:
             raise BadInput(f"engine flag {given!r} is set by OptiKIT; leave it out")
@@ -82,8 +129,13 @@ def arguments(serving: ServingConfig, device: DeviceKind) -> list[str]:
     words: list[str] = []
     for field, flag in _FLAGS.items():
         value = getattr(serving, field)
-        if field in _NOT_ON[device] or value is False:
+        if field == "enable_prefix_caching":  # said in any case: vLLM's own default is on
+            words.append(_flag(flag, value))
             continue
+        if field in _NOT_ON[device] or value is False or _UNSAID.get(field, _SAID) == value:
+            continue
+        if field == "speculative_ngram":
+            value = _ngram(value)
         words += [f"--{flag}"] if value is True else [f"--{flag}", str(value)]
     extra = _extra_flags(serving)
     for flag, value in _UNLESS_SAID.items():

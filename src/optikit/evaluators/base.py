@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from optikit.core.divergence import DocumentLogprobs
 from optikit.spec.endpoint import Endpoint
-from optikit.spec.record import ItemScores
+from optikit.spec.quality import ItemScores
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "LogprobReader", "TokenizedTexts"]
 
 
 class Evaluator(Protocol):
@@ -25,6 +27,13 @@ class Evaluator(Protocol):
 
         Raises:
             BadInput: a task that is neither shipped, a file, nor known to the library.
+        """
+
+    def identity(self, tasks: Sequence[str]) -> str:
+        """What the scores depend on beside the model: library, tasks and their data, as a digest.
+
+        Raises:
+            BadInput: a task that cannot be read.
         """
 
     def score(
@@ -49,4 +58,56 @@ class Evaluator(Protocol):
         Raises:
             BadInput: a task that cannot be loaded.
             EngineError: the endpoint gave no whole answer.
+        """
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Texts as token ids, and what became of those that did not fit."""
+
+    documents: tuple[tuple[int, ...], ...]
+    """Two tokens or more each, in the texts' order."""
+    cut: int
+    """Documents of which only the beginning is kept."""
+    left_out: int
+    """Texts of fewer than two tokens: nothing in them can be predicted."""
+
+
+class LogprobReader(Protocol):
+    """Reads a served model's teacher-forced log-probabilities; core/divergence.py compares them."""
+
+    def texts(self) -> tuple[str, ...]:
+        """The shipped held-out documents, for a job that has no text of its own."""
+
+    def tokenize(self, tokenizer: Path, texts: Sequence[str], *, max_tokens: int) -> TokenizedTexts:
+        """Tokenize once, with the baseline's tokenizer; the same ids go to every model.
+
+        Args:
+            tokenizer: the baseline's model folder.
+            max_tokens: at most the served context less one, since the server generates a token.
+
+        Raises:
+            BadInput: no tokenizer in the folder, or ``max_tokens`` below 2.
+        """
+
+    def measure(
+        self, endpoint: Endpoint, documents: Sequence[Sequence[int]], *, top_k: int
+    ) -> tuple[DocumentLogprobs, ...]:
+        """Each document's log-probabilities, in order.
+
+        Call it from a thread that runs no event loop.
+
+        Raises:
+            BadInput: the endpoint takes no token ids, or gives fewer than ``top_k``.
+            EngineError: the endpoint gave no whole answer.
+        """
+
+    def save(self, path: Path, logprobs: Sequence[DocumentLogprobs]) -> None:
+        """Write them as .npz, whole or not at all."""
+
+    def load(self, path: Path) -> tuple[DocumentLogprobs, ...]:
+        """What ``save`` wrote; nothing in the file is run (no pickle).
+
+        Raises:
+            ArchiveError: the file cannot be read, or is not whole.
         """

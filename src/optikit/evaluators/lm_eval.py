@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import logging
 import os
@@ -14,7 +15,7 @@ import yaml
 
 from optikit.errors import BadInput, EngineError, OptikitError, UnknownName, nearest
 from optikit.spec.endpoint import Endpoint
-from optikit.spec.record import ItemScores
+from optikit.spec.quality import ItemScores
 
 __all__ = ["EVALUATOR"]
 
@@ -51,13 +52,29 @@ class LmEval:
         """As evaluators/base.py; shipped tasks and files cost no import of the library."""
         self.version()
         for task in tasks:
-            if task.endswith(_FREE_OF_LIBRARY) or task in _shipped():
+            if _is_own(task):
                 _config(task)
             elif task not in _library():
                 known = [*_shipped(), *_library()]
                 raise UnknownName(
                     f"quality.tasks: unknown task {task!r}; {_few(nearest(task, known))}"
                 )
+
+    def identity(self, tasks: Sequence[str]) -> str:
+        """As evaluators/base.py; a task of the library is known by the library's version."""
+        whole = hashlib.sha256(f"lm_eval {self.version()} {METRICS}".encode())
+        for task in tasks:
+            whole.update(f"\0{task}\0".encode())
+            if _is_own(task):
+                config = _config(task)
+                given = dict(config.get("dataset_kwargs") or {})
+                data_files = given.pop("data_files", None) or {}
+                whole.update(repr({**config, "dataset_kwargs": given}).encode())
+                folders = [config.get("dataset_path"), given.get("data_dir")]
+                for name in [*(data_files[split] for split in sorted(data_files)), *folders]:
+                    for file in _files(name):
+                        whole.update(file.name.encode() + b"\0" + file.read_bytes())
+        return f"sha256:{whole.hexdigest()}"
 
     def score(
         self,
@@ -76,7 +93,7 @@ class LmEval:
 
         from optikit.adapters.http import ClientError
 
-        own = [_config(t) if t.endswith(_FREE_OF_LIBRARY) or t in _shipped() else t for t in tasks]
+        own = [_config(task) if _is_own(task) else task for task in tasks]
         arguments = {
             "model": endpoint.model,
             "base_url": f"{endpoint.base_url}/v1/completions",
@@ -137,6 +154,19 @@ def _scores(task: str, rows: Sequence[dict[str, Any]]) -> ItemScores:
 
 def _shipped() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
+
+
+def _files(name: object) -> list[Path]:
+    """The file of that name, or those of the folder; none where it is neither."""
+    path = Path(str(name)) if name else None
+    if path is None or not path.exists():
+        return []
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def _is_own(task: str) -> bool:
+    """A file, or a task that ships: both cost no import of the library."""
+    return task.endswith(_FREE_OF_LIBRARY) or task in _shipped()
 
 
 def _library() -> list[str]:

@@ -1,7 +1,11 @@
-"""A small load generator for the OpenAI completions API: exact lengths, honest times, little CPU.
+"""A small load generator for the OpenAI APIs: exact lengths, honest times, little CPU.
 
-Prompts go out as token ids and the output length is forced, so that every request is the one that
-was planned. Only the first and the last event of an answer are parsed.
+What is counted. ``sent_s`` is taken just before a request is written. No connection is opened in
+advance: one that is kept alive is used again, else the handshake is part of the latency, as it is
+for a user. ``first_token_s`` is the first event with a token in it (see ``_answer.py``),
+``end_s`` the last event before ``[DONE]``. Where an event carries several tokens they share its
+arrival, so that inter-token gaps are gaps between deliveries; nothing is spread. All of it happens
+on one event loop: a loop that is late shows in ``sent_s - scheduled_s``. Nothing is tried again.
 """
 
 from __future__ import annotations
@@ -9,158 +13,182 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Iterator
 
 from optikit.adapters.http import HttpError, load_session, post_events
+from optikit.core.load import Load
+from optikit.core.timings import Timings
+from optikit.loadgen._answer import Answer
+from optikit.loadgen._bodies import Bodies, headers, url
+from optikit.loadgen._record import Record
+from optikit.loadgen.base import Watch
 from optikit.spec.endpoint import Endpoint
-from optikit.spec.timing import PlannedRequest, RequestTiming
 
 __all__ = ["GENERATOR", "OpenAIGenerator"]
 
-_DONE = b"[DONE]"
-_EXCERPT = 160
-
 
 class OpenAIGenerator:
-    """Streams ``/v1/completions``; see :class:`optikit.loadgen.base.LoadGenerator`."""
+    """Streams completions or chat; see :class:`optikit.loadgen.base.LoadGenerator`."""
 
     name = "openai"
+
+    def __init__(self) -> None:
+        self._bodies = Bodies()
+
+    def clock(self) -> float:
+        """Seconds of the machine's monotonic clock."""
+        return time.monotonic()
 
     def run(
         self,
         endpoint: Endpoint,
-        requests: Sequence[PlannedRequest],
+        load: Load,
         *,
         concurrency: int | None = None,
         timeout_s: float = 600.0,
-    ) -> list[RequestTiming]:
-        """Send all requests; call it from a thread that runs no event loop."""
-        collecting = gc.isenabled()
-        gc.collect()
-        gc.disable()  # a collection in the middle of a probe would be measured as latency
-        try:
-            return asyncio.run(_Run(endpoint, requests).run(concurrency, timeout_s))
-        finally:
-            if collecting:
-                gc.enable()
+        watch: Watch | None = None,
+        watch_every: int = 32,
+        keep_tokens: bool = False,
+    ) -> Timings:
+        """Send the load; call it from a thread that runs no event loop.
+
+        ``watch`` runs on the loop that sends and receives: what it takes is client lag.
+
+        Raises:
+            BadInput: prompts of the asked lengths cannot be made for this endpoint.
+        """
+        record = Record(load, keep_tokens, closed=concurrency is not None)
+        run = _Run(endpoint, load, record, watch, watch_every)
+        asyncio.run(run.whole(self._bodies, concurrency, timeout_s))
+        return record.timings()
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """A garbage collection in the middle of a probe would be measured as latency."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 class _Run:
     """One run: what its requests share."""
 
-    def __init__(self, endpoint: Endpoint, requests: Sequence[PlannedRequest]) -> None:
-        self._url = f"{endpoint.base_url.rstrip('/')}/v1/completions"
-        self._headers = {"Content-Type": "application/json"}
-        if endpoint.api_key:
-            self._headers["Authorization"] = f"Bearer {endpoint.api_key}"
-        self._requests = requests
-        # Encoded before the clock starts: a long prompt takes milliseconds.
-        self._bodies = [_body(endpoint.model, request) for request in requests]
-        self._timings = [RequestTiming(request.index, request.at_s) for request in requests]
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        load: Load,
+        record: Record,
+        watch: Watch | None,
+        watch_every: int,
+    ) -> None:
+        self._endpoint = endpoint
+        self._load = load
+        self._record = record
+        self._watch = watch
+        self._watch_every = max(watch_every, 1)
+        self._url = url(endpoint)
+        self._headers = headers(endpoint)
+        self._prompt_tokens: list[int] = load.prompt_tokens.tolist()
+        self._output_tokens: list[int] = load.output_tokens.tolist()
+        self._ended = 0
+        self._left = load.measured
 
-    async def run(self, concurrency: int | None, timeout_s: float) -> list[RequestTiming]:
-        self._clock = asyncio.get_running_loop().time
-        async with load_session() as self._session:
-            self._start = self._clock()
-            work = self._open_loop() if concurrency is None else self._closed_loop(concurrency)
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await work
-            except TimeoutError:
-                for timing in self._timings:
-                    if timing.end_s is None and timing.error is None:
-                        timing.error = f"not finished in {timeout_s:.0f} s"
-        return self._timings
+    async def whole(self, bodies: Bodies, concurrency: int | None, timeout_s: float) -> None:
+        """Make the requests, send them, and write down what was not answered in time."""
+        loop = asyncio.get_running_loop()
+        self._clock = loop.time
+        self._over: asyncio.Future[None] = loop.create_future()
+        late = f"not finished in {timeout_s:.3g} s"
+        begun = self._clock()
+        try:
+            self._bodies = await bodies.of(self._endpoint, self._load, timeout_s)
+        except HttpError as error:
+            self._record.fail_open(f"{error} (asked to count prompt tokens)")
+            return
+        except TimeoutError:
+            self._record.fail_open(f"{late}: the server does not count prompt tokens")
+            return
+        if not self._left:
+            return
+        with _no_collection():
+            async with load_session() as self._session:
+                begun, used = self._clock(), self._clock() - begun
+                self._record.start = begun
+                work = self._open_loop() if concurrency is None else self._closed_loop(concurrency)
+                in_time = await self._until_over(work, timeout_s - used)
+        if not in_time:
+            self._record.fail_open(late)
 
-    def _now(self) -> float:
-        return self._clock() - self._start
+    async def _until_over(self, work: object, timeout_s: float) -> bool:
+        """Run ``work`` until nothing of it matters any more; False: the time is up."""
+        assert asyncio.iscoroutine(work)
+        task: asyncio.Task[None] = asyncio.create_task(work)
+        try:
+            done, _ = await asyncio.wait(
+                {task, self._over}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            while isinstance(error, BaseExceptionGroup):  # what ``watch`` raised, or a fault here
+                error = error.exceptions[0]
+            raise error
+        return bool(done)
 
     async def _open_loop(self) -> None:
-        order = sorted(range(len(self._requests)), key=lambda i: self._requests[i].at_s)
         async with asyncio.TaskGroup() as group:
-            for position in order:
-                delay = self._requests[position].at_s - self._now()
+            for index, at_s in enumerate(self._load.at_s.tolist()):
+                delay = at_s - (self._clock() - self._record.start)
                 if delay > 0:
                     await asyncio.sleep(delay)
-                group.create_task(self._send(position))
+                group.create_task(self._send(index))
 
     async def _closed_loop(self, concurrency: int) -> None:
-        positions = iter(range(len(self._requests)))
+        indices = iter(range(len(self._load)))
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(concurrency, len(self._requests))):
-                group.create_task(self._work(positions))
+            for _ in range(min(concurrency, len(self._load))):
+                group.create_task(self._work(indices))
 
-    async def _work(self, positions: Iterator[int]) -> None:
-        for position in positions:
-            self._timings[position].scheduled_s = self._now()
-            await self._send(position)
+    async def _work(self, indices: Iterator[int]) -> None:
+        for index in indices:
+            self._record.schedule(index, self._clock())
+            await self._send(index)
 
-    async def _send(self, position: int) -> None:
-        """One request; whatever goes wrong with it is written into its timing."""
-        timing = self._timings[position]
-        timing.sent_s = self._now()
-        events = post_events(self._session, self._url, self._bodies[position], self._headers)
-        last = b""
+    async def _send(self, index: int) -> None:
+        """One request; whatever goes wrong with it is written down."""
+        record = self._record
+        answer = Answer(self._output_tokens[index], keep=record.keep_tokens)
+        error = None
+        record.begin(index, answer, self._clock())
         try:
-            async with contextlib.aclosing(events):
-                async for at, payload in events:  # to its end, so that the connection is kept
-                    if payload == _DONE:
-                        continue
-                    if timing.first_token_s is None and _parse(payload).get("choices"):
-                        timing.first_token_s = at - self._start
-                    last, ended = payload, at - self._start
-            if timing.first_token_s is None:
-                raise HttpError("the answer has no token")
-            usage = _parse(last).get("usage")
-        except HttpError as error:
-            timing.error = str(error)
-            return
-        timing.end_s = ended
-        asked = self._requests[position].output_tokens
-        if not usage:
-            timing.error = "asked for usage, got none: the server ignores stream_options"
-            return
-        timing.prompt_tokens = usage.get("prompt_tokens", 0)
-        timing.output_tokens = usage.get("completion_tokens", 0)
-        if timing.output_tokens != asked:
-            timing.error = f"asked {asked} tokens, got {timing.output_tokens}"
+            await post_events(
+                self._session, self._url, self._bodies[index], self._headers, answer.take
+            )
+            answer.close()
+            answer.check(self._prompt_tokens[index], shorter=not self._endpoint.enforce_length)
+        except HttpError as fault:
+            error = str(fault)
+        record.end(index, error)
+        self._look(index)
 
-
-def _body(model: str, request: PlannedRequest) -> bytes:
-    return json.dumps(
-        {
-            "model": model,
-            "prompt": request.prompt,
-            "max_tokens": request.output_tokens,
-            "min_tokens": request.output_tokens,
-            "ignore_eos": True,
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        },
-        separators=(",", ":"),
-    ).encode()
-
-
-def _parse(payload: bytes) -> dict[str, Any]:
-    """One event.
-
-    Raises:
-        HttpError: it is no JSON object, or an error that the server put into the stream.
-    """
-    try:
-        found = json.loads(payload)
-    except ValueError:
-        found = None
-    if not isinstance(found, dict):
-        raise HttpError(f"unreadable event: {payload[:_EXCERPT]!r}")
-    if found.get("error"):
-        error = found["error"]
-        text = error.get("message", error) if isinstance(error, dict) else error
-        raise HttpError(f"error in the stream: {text}"[:_EXCERPT])
-    return found
+    def _look(self, index: int) -> None:
+        """After a request has ended: is the run over?"""
+        self._ended += 1
+        if self._load.first <= index < self._load.last:
+            self._left -= 1
+        over = self._left == 0
+        if not over and self._watch is not None and self._ended % self._watch_every == 0:
+            over = self._watch(self._record.timings())
+        if over and not self._over.done():
+            self._over.set_result(None)
 
 
 GENERATOR = OpenAIGenerator()

@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+from optikit.errors import OptikitError
 from optikit.spec.base import Spec
 
-__all__ = ["Pool", "Pools", "Resources"]
+__all__ = ["Pool", "Pools", "Resources", "answer_of", "stranger"]
 
 T = TypeVar("T")
+
+
+def stranger(task: str, error: BaseException) -> OptikitError:
+    """A library's exception in our words: it crosses processes, and a stage may record it."""
+    return OptikitError(f"{task} failed: {type(error).__name__}: {error} (its log has the rest)")
+
+
+def answer_of(task: Callable[..., T], args: tuple[Any, ...]) -> T | OptikitError:
+    """What a task returns, or what it raises as a value: for workers that are not a pool's."""
+    try:
+        return task(*args)
+    except OptikitError as error:
+        return error
+    except Exception as error:
+        traceback.print_exc()
+        return stranger(task.__name__, error)
 
 
 class Resources(Spec):
@@ -21,6 +39,8 @@ class Resources(Spec):
     gpus: int = 0
     accelerator: str | None = None
     """Ray's accelerator type of the node, None for any."""
+    node: str | None = None
+    """Id of the node to run on, None for any; pools of one machine know none."""
 
 
 class Pool(Protocol):
@@ -29,8 +49,10 @@ class Pool(Protocol):
     def submit(self, task: Callable[..., T], *args: Any, resources: Resources) -> Future[T]:
         """Run ``task(*args)`` in a new worker; task and arguments must pickle.
 
-        The future raises what the task raised, or WorkerDied when the worker ended without an
-        answer. The worker and what it started are gone before the future is done.
+        The future raises the OptikitError that the task raised, an OptikitError in the place of any
+        other exception, or WorkerDied when the worker ended without an answer. A pool that was
+        closed takes no task: OptikitError. The worker and what it started are gone before the
+        future is done.
         """
 
 

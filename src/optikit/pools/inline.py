@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from optikit.pools.base import Pool, Resources
+from optikit.errors import OptikitError
+from optikit.pools.base import Pool, Resources, stranger
 
 __all__ = ["POOLS"]
 
@@ -19,9 +21,12 @@ class _InlinePool:
         future: Future[T] = Future()
         try:
             future.set_result(task(*args))
-        except Exception as error:
+        except OptikitError as error:
             # the task's failure belongs to whoever asks for its answer
             future.set_exception(error)
+        except Exception as error:
+            traceback.print_exc()
+            future.set_exception(stranger(task.__name__, error))
         return future
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
+import threading
+import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,37 +14,89 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from optikit.errors import WorkerDied
-from optikit.pools.base import Pool, Resources
+from optikit.adapters.hardware import gpu_count
+from optikit.errors import DoesNotFit, OptikitError, WorkerDied
+from optikit.pools.base import Pool, Resources, stranger
 
 __all__ = ["POOLS"]
 
 T = TypeVar("T")
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SPAWN = multiprocessing.get_context("spawn")
 
 
-def _answer(channel: Connection, task: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _answer(
+    channel: Connection, devices: str | None, task: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    if devices is not None:
+        os.environ[_VISIBLE] = devices  # before anything loads torch
     try:
         reply: tuple[bool, Any] = (True, task(*args))
-    except Exception as error:
+    except OptikitError as error:
         reply = (False, error)
+    except Exception as error:
+        traceback.print_exc()
+        reply = (False, stranger(task.__name__, error))
     try:
         channel.send(reply)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         channel.send((False, WorkerDied(f"the answer cannot be sent: {error}")))
 
 
+class _Devices:
+    """The machine's GPUs, lent to tasks by index."""
+
+    def __init__(self) -> None:
+        told = os.environ.get(_VISIBLE)
+        names = told.split(",") if told else [str(n) for n in range(gpu_count())]
+        self._free = [name for name in names if name]
+        self._changed = threading.Condition()
+        self._all = len(self._free)
+
+    @contextmanager
+    def lent(self, count: int) -> Iterator[str | None]:
+        """Indices for CUDA_VISIBLE_DEVICES; None where the task asks for none.
+
+        Raises:
+            DoesNotFit: the machine has fewer.
+        """
+        if count == 0:
+            yield None
+            return
+        if count > self._all:
+            raise DoesNotFit(f"the task asks for {count} GPUs, this machine has {self._all}")
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._free) >= count)
+            mine, self._free = self._free[:count], self._free[count:]
+        try:
+            yield ",".join(mine)
+        finally:
+            with self._changed:
+                self._free = sorted([*self._free, *mine])
+                self._changed.notify_all()
+
+
 class _ProcessPool:
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="optikit-pool")
         self._live: set[BaseProcess] = set()
+        self._devices = _Devices()
+        self._closed = False
 
     def submit(self, task: Callable[..., T], *args: Any, resources: Resources) -> Future[T]:
-        return self._threads.submit(self._run, task, args)
+        if self._closed:
+            raise OptikitError("the stage's pool was closed")
+        return self._threads.submit(self._run, task, args, resources.gpus)
 
-    def _run(self, task: Callable[..., T], args: tuple[Any, ...]) -> T:
+    def _run(self, task: Callable[..., T], args: tuple[Any, ...], gpus: int) -> T:
+        with self._devices.lent(gpus) as devices:
+            return self._run_on(devices, task, args)
+
+    def _run_on(self, devices: str | None, task: Callable[..., T], args: tuple[Any, ...]) -> T:
+        if self._closed:
+            raise OptikitError("the stage's pool was closed")
         here, there = _SPAWN.Pipe(duplex=False)
-        worker = _SPAWN.Process(target=_answer, args=(there, task, args), daemon=False)
+        worker = _SPAWN.Process(target=_answer, args=(there, devices, task, args), daemon=False)
         worker.start()
         self._live.add(worker)
         there.close()
@@ -62,6 +117,7 @@ class _ProcessPool:
         raise value
 
     def close(self) -> None:
+        self._closed = True
         for worker in list(self._live):
             _end(worker, at_once=True)
         self._threads.shutdown(wait=True, cancel_futures=True)

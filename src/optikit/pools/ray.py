@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from optikit.adapters.ray import TaskActor, cluster, require
+from optikit.errors import OptikitError
 from optikit.pools.base import Pool, Resources
 
 __all__ = ["POOLS"]
@@ -22,8 +23,11 @@ class _RayPool:
         self._stage = stage
         self._threads = ThreadPoolExecutor(_MOST_TASKS, thread_name_prefix=f"pool-{stage}")
         self._live: set[TaskActor] = set()
+        self._closed = False
 
     def submit(self, task: Callable[..., T], *args: Any, resources: Resources) -> Future[T]:
+        if self._closed:
+            raise OptikitError("the stage's pool was closed")
         return self._threads.submit(self._run, task, args, resources)
 
     def _run(self, task: Callable[..., T], args: tuple[Any, ...], resources: Resources) -> T:
@@ -32,6 +36,7 @@ class _RayPool:
             resources.cpus,
             resources.gpus,
             resources.accelerator,
+            resources.node,
         )
         self._live.add(actor)
         try:
@@ -41,6 +46,7 @@ class _RayPool:
             self._live.discard(actor)
 
     def close(self) -> None:
+        self._closed = True
         for actor in list(self._live):
             actor.end()
         self._threads.shutdown(wait=True, cancel_futures=True)

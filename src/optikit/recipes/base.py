@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from optikit.spec.candidate import LayerError
 from optikit.spec.recipe import RecipeFacts
 
-__all__ = ["Recipe"]
+__all__ = ["Compressed", "Recipe"]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a recipe can say of the checkpoint that it wrote."""
+
+    layer_errors: tuple[LayerError, ...] = ()
+    device_peak_bytes: int = 0
+    """Most accelerator memory that was in use; 0 on a CPU."""
 
 
 class Recipe(Protocol):
@@ -17,8 +28,15 @@ class Recipe(Protocol):
     facts: RecipeFacts
 
     def compress(
-        self, model: Path, out: Path, samples: Sequence[str], *, max_tokens: int, seed: int
-    ) -> None:
+        self,
+        model: Path,
+        out: Path,
+        samples: Sequence[str],
+        *,
+        max_tokens: int,
+        seed: int,
+        memory_bytes: int | None = None,
+    ) -> Compressed:
         """Write the compressed checkpoint, tokenizer included, to the new folder ``out``.
 
         Args:
@@ -27,7 +45,10 @@ class Recipe(Protocol):
             samples: calibration texts (empty where the recipe needs none).
             max_tokens: longer samples are cut to this many tokens.
             seed: of whatever the library draws.
+            memory_bytes: most memory the calling process may hold; what does not fit is read from
+                disk layer by layer. None: no bound was set.
 
         Raises:
             BadInput: the recipe cannot be applied to this architecture.
+            DiskFull: the checkpoint did not fit the disk.
         """

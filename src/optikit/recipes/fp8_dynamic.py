@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from optikit.recipes._llmcompressor import IGNORE, OneShot, Step
+from optikit.core.schemes import bytes_per_parameter
+from optikit.recipes._llmcompressor import FIRST_VLLM, OneShot, Step
 from optikit.spec.recipe import RecipeFacts
 
 RECIPE = OneShot(
@@ -12,13 +13,10 @@ RECIPE = OneShot(
         scheme="FP8_DYNAMIC",
         needs_calibration=False,
         default_samples=0,
-        block_bytes_per_parameter=1.01,
+        block_bytes_per_parameter=bytes_per_parameter(8),
         compute_dtype="fp8",
+        engines={"vllm": FIRST_VLLM},
+        weight_only_on=("A100",),  # Marlin; fp8 products need capability 8.9
     ),
-    steps=(
-        Step(
-            "QuantizationModifier",
-            (("targets", "Linear"), ("scheme", "FP8_DYNAMIC"), ("ignore", list(IGNORE))),
-        ),
-    ),
+    steps=(Step("QuantizationModifier", scheme="FP8_DYNAMIC"),),
 )

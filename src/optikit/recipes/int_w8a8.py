@@ -6,7 +6,8 @@ GPTQ rounds weights against second-order error (Frantar et al. 2022, arXiv 2210.
 
 from __future__ import annotations
 
-from optikit.recipes._llmcompressor import IGNORE, OneShot, Step
+from optikit.core.schemes import bytes_per_parameter
+from optikit.recipes._llmcompressor import FIRST_VLLM, OneShot, Step
 from optikit.spec.recipe import RecipeFacts
 
 RECIPE = OneShot(
@@ -16,11 +17,12 @@ RECIPE = OneShot(
         scheme="W8A8",
         needs_calibration=True,
         default_samples=256,
-        block_bytes_per_parameter=1.01,
+        block_bytes_per_parameter=bytes_per_parameter(8),
         compute_dtype="int8",
+        engines={"vllm": FIRST_VLLM},
     ),
     steps=(
-        Step("SmoothQuantModifier", (("smoothing_strength", 0.8),)),
-        Step("GPTQModifier", (("targets", "Linear"), ("scheme", "W8A8"), ("ignore", list(IGNORE)))),
+        Step("SmoothQuantModifier", arguments={"smoothing_strength": 0.8}),
+        Step("GPTQModifier", scheme="W8A8"),
     ),
 )

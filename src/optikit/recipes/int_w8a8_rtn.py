@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from optikit.recipes._llmcompressor import IGNORE, OneShot, Step
+from optikit.core.schemes import bytes_per_parameter
+from optikit.recipes._llmcompressor import FIRST_VLLM, OneShot, Step
 from optikit.spec.recipe import RecipeFacts
 
 RECIPE = OneShot(
@@ -12,13 +13,9 @@ RECIPE = OneShot(
         scheme="W8A8",
         needs_calibration=False,
         default_samples=0,
-        block_bytes_per_parameter=1.01,
+        block_bytes_per_parameter=bytes_per_parameter(8),
         compute_dtype="int8",
+        engines={"vllm": FIRST_VLLM},
     ),
-    steps=(
-        Step(
-            "QuantizationModifier",
-            (("targets", "Linear"), ("scheme", "W8A8"), ("ignore", list(IGNORE))),
-        ),
-    ),
+    steps=(Step("QuantizationModifier", scheme="W8A8"),),
 )

@@ -7,7 +7,16 @@ from typing import Any
 
 from optikit.archive import JobArchive
 from optikit.core.corners import Corner, four_corners
-from optikit.spec.record import BenchmarkRecord, EvaluateRecord, PublishRecord, TuneRecord
+from optikit.core.finalists import mean_rate
+from optikit.spec.plan import Plan
+from optikit.spec.record import (
+    BenchmarkRecord,
+    CompressRecord,
+    EvaluateRecord,
+    PublishRecord,
+    StageRecord,
+    TuneRecord,
+)
 
 __all__ = ["FINAL", "StateOf", "state_of", "summary"]
 
@@ -52,9 +61,10 @@ def iso(seconds: float) -> str:
 def summary(archive: JobArchive) -> dict[str, Any]:
     """Everything that ``optikit show`` prints, as plain JSON values.
 
-    ``corners``: see core/corners.py. ``stages``: the flow's stages in order with state (waiting,
-    running, done, skipped, failed, cancelled) and seconds. ``damaged_lines``: lines of the journal
-    that are no events; what they said is missing here.
+    ``corners``: see core/corners.py. ``finalists``: the contenders of the last comparison.
+    ``usage``: of the devices, by variant; ``device_hours``: of all trials. ``stages``: the flow's
+    stages in order with state (waiting, running, done, skipped, failed, cancelled) and seconds.
+    ``damaged_lines``: lines of the journal that are no events; what they said is missing here.
     """
     plan = archive.plan()
     records = archive.records()
@@ -67,26 +77,32 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         else [t for t in trials if t.purpose == "benchmark"]
     )
     in_tune = (
-        tune.trials if isinstance(tune, TuneRecord) else [t for t in trials if t.purpose == "tune"]
+        tune.trials
+        if isinstance(tune, TuneRecord)
+        else [t for t in trials if t.purpose != "benchmark"]
     )
+    last = tune.contenders if isinstance(tune, TuneRecord) else ()
     corners: dict[str, Corner] = four_corners(
-        list(in_benchmark), list(in_tune), plan.flow.compresses
+        list(in_benchmark), list(in_tune), plan.flow.compresses, last
     )
     published = publish if isinstance(publish, PublishRecord) else None
     status = state_of(archive)
     return {
         "id": archive.job_id,
         "created": iso(archive.created()),
+        "simulated": plan.simulated,
         **{key: status[key] for key in ("state", "exit_code", "verdict", "message")},
         "flow": plan.flow.name,
         "model": f"{plan.job.model.name}:{plan.job.model.version}",
-        "recipe": plan.recipe.name if plan.recipe else None,
+        "recipe": _recipe(plan, records),
         "sku": plan.job.compute.sku.value,
         "engine": plan.job.engine.name,
         "workload": plan.job.workload.model_dump(mode="json"),
         "slo": [str(bound) for bound in plan.job.slo.bounds],
         "stages": stages(archive),
         "corners": {name: corner.model_dump(mode="json") for name, corner in corners.items()},
+        "candidates": _candidates(records),
+        "dataset": _dataset(records),
         "quality": (
             [v.model_dump(mode="json") for v in evaluate.verdicts]
             if isinstance(evaluate, EvaluateRecord)
@@ -94,6 +110,14 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         ),
         "trials": len(trials),
         "winner": tune.winner if isinstance(tune, TuneRecord) else None,
+        "finalists": [
+            {**one.model_dump(mode="json"), "mean_per_device": mean_rate(one)} for one in last
+        ],
+        "usage": {
+            variant: used.model_dump(mode="json")
+            for variant, used in (tune.usage if isinstance(tune, TuneRecord) else {}).items()
+        },
+        "device_hours": round(sum(trial.device_seconds for trial in trials) / 3600, 4),
         "bundle": published.bundle if published else None,
         "certificate": f"{published.bundle}/certificate.json"
         if published and published.certificate_digest
@@ -104,6 +128,38 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         "archive": str(archive.root),
         "damaged_lines": archive.damaged_lines(),
     }
+
+
+def _dataset(records: dict[str, StageRecord]) -> dict[str, Any] | None:
+    """What became of the dataset's rows; None where nothing was calibrated."""
+    compress = records.get("compress")
+    facts = compress.dataset if isinstance(compress, CompressRecord) else None
+    return facts.model_dump(mode="json") if facts else None
+
+
+def _candidates(records: dict[str, StageRecord]) -> list[dict[str, Any]]:
+    """How each candidate was made, and who went on."""
+    compress, evaluate = records.get("compress"), records.get("evaluate")
+    made = compress.candidates if isinstance(compress, CompressRecord) else ()
+    chosen = evaluate.chosen if isinstance(evaluate, EvaluateRecord) else None
+    return [
+        {
+            **one.model_dump(mode="json", exclude={"model", "layer_errors", "dataset"}),
+            "size_bytes": one.model.size_bytes if one.model else None,
+            "layer_error": sum(layer.error for layer in one.layer_errors) or None,
+            "goes_on": one.id == chosen,
+        }
+        for one in made
+    ]
+
+
+def _recipe(plan: Plan, records: dict[str, StageRecord]) -> str | None:
+    """The recipe that went on; those that are tried while none has."""
+    compress, evaluate = records.get("compress"), records.get("evaluate")
+    chosen = evaluate.chosen if isinstance(evaluate, EvaluateRecord) else None
+    made = compress.candidates if isinstance(compress, CompressRecord) else ()
+    went_on = next((c.recipe for c in made if c.id == chosen), None)
+    return went_on or ", ".join(o.recipe.name for o in plan.options if o.recipe) or None
 
 
 def stages(archive: JobArchive) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import typing
 from typing import Any, Self
 
@@ -42,6 +43,10 @@ class Spec(BaseModel):
             raise SpecError(f"{what}: {error}" if what else str(error)) from None
 
 
+_TAGS = ("bound", "goodput")
+"""What pydantic adds to the path of a bound: which kind of bound it took it for."""
+
+
 def spec_error(model: type[BaseModel], error: ValidationError, what: str = "") -> SpecError:
     """Pydantic's report in our words."""
     where = f" in {what}" if what else ""
@@ -50,7 +55,7 @@ def spec_error(model: type[BaseModel], error: ValidationError, what: str = "") -
 
 
 def _line(root: type[BaseModel], problem: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"]) or "(whole)"
+    path = ".".join(str(part) for part in problem["loc"] if part not in _TAGS) or "(whole)"
     if problem["type"] == "extra_forbidden":
         known = _fields_at(root, problem["loc"][:-1])
         wrong = str(problem["loc"][-1])
@@ -61,7 +66,9 @@ def _line(root: type[BaseModel], problem: Any) -> str:
         return f"'{path}' is missing"
     message = problem["msg"].removeprefix("Value error, ")
     found = problem.get("input")
-    shown = "" if isinstance(found, dict | list) else f" (found {found!r:.80})"
+    # a URL is shown as far as its scheme: what stands behind it may be a password
+    said = re.sub(r"(?<=://)\S+", "...", found) if isinstance(found, str) else found
+    shown = "" if isinstance(found, dict | list) else f" (found {said!r:.80})"
     return f"'{path}': {message}{shown}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -15,9 +16,11 @@ from pydantic import (
 
 from optikit.errors import nearest
 from optikit.spec.base import Spec, spec_error
+from optikit.spec.candidate import Sampling
 from optikit.spec.serving import Flag
 from optikit.spec.sku import ResourceSKU
 from optikit.spec.slo import Slo
+from optikit.spec.space import SearchSpace
 from optikit.spec.workload import Workload
 
 __all__ = [
@@ -30,7 +33,6 @@ __all__ = [
     "ModelStorage",
     "OptimizationJob",
     "QualityGate",
-    "SearchSpace",
     "TunerChoice",
 ]
 
@@ -39,6 +41,10 @@ Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9]
 
 def _name_alone(data: Any) -> Any:
     return {"name": data} if isinstance(data, str) else data
+
+
+def _one_or_several(data: Any) -> Any:
+    return (data,) if isinstance(data, str) else data
 
 
 class ModelStorage(Spec):
@@ -51,17 +57,22 @@ class ModelStorage(Spec):
 
 
 class DatasetStorage(Spec):
-    """Calibration text: a folder (or file) of JSONL, parquet or plain text."""
+    """Calibration text: a folder (or file) of JSONL, parquet or plain text, or a hub's dataset."""
 
     path: str = Field(min_length=1)
+    """A path, or ``hf://ORG/NAME`` (``@REVISION`` behind it) where the hub is reachable."""
     text_field: str | None = None
-    """Field that holds the text; found by itself when None."""
+    """Field that holds the text or the chat; found by itself when None."""
+    split: str = Field(default="train", min_length=1)
+    """Of a hub's dataset."""
 
 
 class ComputeConfig(Spec):
     """What the job runs on."""
 
     sku: ResourceSKU
+    prices: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Price of one device-hour by SKU, in a currency of your own; for ``objective: per_cost``."""
 
     @field_validator("sku", mode="before")
     @classmethod
@@ -71,26 +82,15 @@ class ComputeConfig(Spec):
         return value
 
 
-class SearchSpace(Spec):
-    """Values that tuning may choose; None means what the SKU and the workload allow."""
-
-    tensor_parallel: tuple[int, ...] | None = Field(default=None, min_length=1)
-    max_num_seqs: tuple[int, ...] | None = Field(default=None, min_length=1)
-    max_num_batched_tokens: tuple[int, ...] | None = Field(default=None, min_length=1)
-
-    @model_validator(mode="after")
-    def _positive(self) -> Self:
-        for key in ("tensor_parallel", "max_num_seqs", "max_num_batched_tokens"):
-            for value in getattr(self, key) or ():
-                if value < 1:
-                    raise ValueError(f"{key} holds {value}; every value must be at least 1")
-        return self
-
-
 class FlowParams(Spec):
     """Parameters of the flow."""
 
-    recipe: Name = "int_w8a8"
+    recipe: Annotated[
+        tuple[Name, ...], BeforeValidator(_one_or_several), Field(min_length=1, max_length=16)
+    ] = ("int_w8a8",)
+    """One recipe, or several of which the best that keeps the quality goes on."""
+    num_compression_trials: int = Field(default=1, ge=1, le=32)
+    """Candidates of each recipe that calibrates, each on a sample of its own seed."""
     num_trials: int = Field(default=30, ge=1, le=10_000)
     """Tuning trials, the default configuration not counted."""
     ablation: bool = False
@@ -100,7 +100,24 @@ class FlowParams(Spec):
     calibration_tokens: int = Field(default=512, ge=8)
     """Longest calibration sample; longer ones are cut."""
     calibration_seed: int = Field(default=0, ge=0)
+    """Of the first candidate; the next ones count up from it."""
+    sampling: Sampling = "uniform"
+    """How calibration texts are drawn."""
+    compression_memory_gib: float | None = Field(default=None, gt=0)
+    """Most memory a compression may hold; what does not fit is read from disk layer by layer.
+    None: no bound."""
     space: SearchSpace = SearchSpace()
+
+    @field_validator("recipe")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"{', '.join(twice)} named twice; num_compression_trials makes several candidates "
+                "of one recipe"
+            )
+        return value
 
 
 class EngineChoice(Spec):
@@ -117,27 +134,66 @@ class EngineChoice(Spec):
 class TunerChoice(Spec):
     """The sampler of the tune stage."""
 
-    name: Name = "tpe"
+    name: Name = "gp_prior"
     seed: int = Field(default=0, ge=0)
     slo_penalty_weight: float = Field(default=1.0, ge=0)
     """Lambda of fitness = rate / devices + lambda * slo_penalty."""
+    objective: Literal["per_gpu", "per_cost", "per_energy"] = "per_gpu"
+    """What a rate is divided by: devices, money (``compute.prices``), or energy where the engine
+    reports it."""
+    racing: bool = True
+    """End a trial as *pruned* once it cannot beat the best one per device."""
+    finalists: int = Field(default=2, ge=0, le=8)
+    """So many best configurations, and the default one, are measured again on fresh servers; 0:
+    none, and every trial then certifies its own rate."""
+    finalist_runs: int = Field(default=2, ge=1, le=20)
+    """Measurements of each finalist, interleaved."""
+    runner: Name = "packed"
+    """Who starts the trials: ``packed`` on the stage's pool, or ``ray_tune``."""
+    storage: str | None = None
+    """Database of the sampler's studies (``postgresql://USER@HOST/NAME``); None: an SQLite file in
+    the job's folder."""
+    transfer: bool = True
+    """Begin with what earlier jobs of the archive saw of models and workloads like this one."""
+
+    @field_validator("storage")
+    @classmethod
+    def _no_secret(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        scheme, _, rest = value.partition("://")
+        if not rest or not scheme.startswith(("sqlite", "postgresql", "mysql")):
+            raise ValueError("no database URL; write it as postgresql://USER@HOST/NAME")
+        user, at, _ = rest.rpartition("@")
+        if (at and ":" in user) or re.search(r"[?&;]pass(word|wd)?=", rest, re.IGNORECASE):
+            raise ValueError(
+                "the URL holds a password, which would be kept in the archive; leave it out, and "
+                "give it in PGPASSWORD or in ~/.pgpass"
+            )
+        return value
 
 
 class MethodChoice(Spec):
     """How the sustainable rate is searched."""
 
-    name: Name = "doubling"
-    requests_per_probe: int = Field(default=300, ge=20)
-    rate_tolerance: float = Field(default=0.05, gt=0, lt=1)
-    """The search ends when the bracket is narrower than this fraction of its lower end."""
-    slope_tolerance: float = Field(default=0.05, gt=0, lt=1)
-    """Largest slope above 1 of completions on arrivals that still counts as steady."""
-    max_probes: int = Field(default=16, ge=2)
+    name: Name = "adjusted"
+    requests_per_probe: int | None = Field(default=None, ge=20)
+    """None: what the method needs (``adjusted``: from latency, rate and percentile; ``doubling``:
+    300)."""
+    max_probes: int = Field(default=40, ge=2)
+    """Warm-up, closed loops and repeats included."""
     max_search_s: float = Field(default=3600.0, gt=0)
     """Bound on one search, server start not counted."""
     warmup_requests: int = Field(default=8, ge=0)
     max_lag_ms: float = Field(default=50.0, gt=0)
     """A probe whose p99 send delay of the client exceeds this is void."""
+    slope_tolerance: float = Field(default=0.05, gt=0, lt=1)
+    """Largest slope above 1 of completions on arrivals that still counts as steady."""
+    rate_tolerance: float = Field(default=0.05, gt=0, lt=1)
+    """``doubling``: the search ends when the bracket is narrower than this fraction of its lower
+    end."""
+    risk: float = Field(default=0.025, gt=0, lt=0.5)
+    """``adjusted``: probability that is allowed for a certified rate above the sustainable one."""
 
 
 class QualityGate(Spec):
@@ -149,6 +205,23 @@ class QualityGate(Spec):
     """Task names of lm-evaluation-harness, shipped ones, or paths of task YAML files."""
     limit: int | None = Field(default=None, ge=2)
     """Items a task; None: all."""
+    baseline_runs: int = Field(default=3, ge=1, le=20)
+    """How often the baseline is scored, so that the engine's own run-to-run noise is known."""
+    divergence_documents: int = Field(default=64, ge=0, le=10_000)
+    """Held-out texts on which the next-token distributions are compared; 0: none."""
+    divergence_tokens: int = Field(default=256, ge=8)
+    """Longest of these texts; longer ones are cut."""
+    divergence_text: Literal["dataset", "shipped"] = "dataset"
+    """Rows of the dataset that no candidate calibrates on (where it has enough), or the texts that
+    ship."""
+
+    @field_validator("divergence_documents")
+    @classmethod
+    def _interval(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one document gives no interval; ask for 2 or more, or 0 for none")
+        return value
+
     on_cannot_tell: Literal["continue", "stop"] = "continue"
 
 

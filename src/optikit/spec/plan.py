@@ -9,44 +9,45 @@ from optikit.spec.model import ModelShape
 from optikit.spec.recipe import RecipeFacts
 from optikit.spec.serving import ServingConfig
 from optikit.spec.sku import SkuFacts
+from optikit.spec.space import ResolvedSpace
+from optikit.spec.workload import Trace, Workload
 
-__all__ = ["Plan", "ResolvedSpace"]
+__all__ = ["Option", "Plan"]
 
 
-class ResolvedSpace(Spec):
-    """The values tuning chooses from, after the SKU, the shape and the memory had their say."""
+class Option(Spec):
+    """One recipe that the job tries (none where nothing is compressed), and what it leads to."""
 
+    recipe: RecipeFacts | None
+    calibration_samples: int
     tensor_parallel: tuple[int, ...]
-    max_num_seqs: tuple[int, ...]
-    max_num_batched_tokens: tuple[int, ...]
+    """Degrees that fit at the recipe's dtype (at the model's own where nothing is compressed)."""
+    serving: ServingConfig
+    """Default configuration of the shipped variant."""
+    space: ResolvedSpace
+    trials: int
+    weight_bytes: int
 
-    @property
-    def size(self) -> int:
-        """Number of configurations."""
-        return len(self.tensor_parallel) * len(self.max_num_seqs) * len(self.max_num_batched_tokens)
 
+class Plan(Option):
+    """What will run, on what, with which numbers.
 
-class Plan(Spec):
-    """What will run, on what, with which numbers."""
+    The fields of :class:`Option` speak of the recipe that goes on: the first of ``options`` until
+    a candidate was chosen.
+    """
 
     job: OptimizationJob
     flow: Flow
     shape: ModelShape
     sku: SkuFacts
-    recipe: RecipeFacts | None
-    calibration_samples: int
-    tensor_parallel: tuple[int, ...]
-    """Degrees that fit at the recipe's dtype (at the model's own where nothing is compressed)."""
+    options: tuple[Option, ...]
+    left_out: dict[str, str]
+    """Recipes that were asked for and cannot run, with the reason; nothing is spent on them."""
     baseline_tensor_parallel: tuple[int, ...]
     """Degrees that fit at the model's own dtype."""
-    serving: ServingConfig
-    """Default configuration of the shipped variant."""
     baseline_serving: ServingConfig | None
     """Default configuration of the uncompressed model; None where it does not fit."""
-    space: ResolvedSpace
     baseline_space: ResolvedSpace | None
-    trials: int
-    weight_bytes: int
     baseline_weight_bytes: int
     disk_bytes: int
     """Free disk the job needs: fetched model, compressed model, bundle, records."""
@@ -54,3 +55,21 @@ class Plan(Spec):
     """First estimate of the wall time; an order of size."""
     gpu_hours_bound: float
     warnings: tuple[str, ...] = ()
+    simulated: bool = False
+    """The engine is a model of a server: no weights, no devices, figures in virtual time."""
+    trace: Trace | None = None
+    """What ``job.workload.trace`` held when the plan was made."""
+
+    def going_on(self, recipe: str) -> Plan:
+        """This plan with the numbers of one of its recipes."""
+        option = next(o for o in self.options if o.recipe is not None and o.recipe.name == recipe)
+        return self.model_copy(update={name: getattr(option, name) for name in Option.model_fields})
+
+    @property
+    def workload(self) -> Workload:
+        """The job's workload with the range of lengths that the trace has, where it names one.
+
+        ``job.workload`` stays as it was given: it goes into records and the certificate.
+        """
+        given = self.job.workload
+        return given if self.trace is None else given.with_lengths_of(self.trace)

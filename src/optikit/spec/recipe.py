@@ -8,7 +8,9 @@ from pydantic import Field
 
 from optikit.spec.base import Spec
 
-__all__ = ["EngineFacts", "RecipeFacts"]
+__all__ = ["ComputeDtype", "EngineFacts", "RecipeFacts"]
+
+ComputeDtype = Literal["own", "bf16", "fp8", "int8", "fp4"]
 
 
 class RecipeFacts(Spec):
@@ -22,8 +24,31 @@ class RecipeFacts(Spec):
     default_samples: int = Field(ge=0)
     block_bytes_per_parameter: float = Field(gt=0)
     """Bytes a weight of a linear layer takes, scales included."""
-    compute_dtype: Literal["own", "bf16", "fp8", "int8"]
-    """Dtype of the matrix products; 'own' is the model's."""
+    compute_dtype: ComputeDtype
+    """Dtype of the matrix products where the device has it; 'own' is the model's."""
+    kv_dtype: Literal["own", "fp8"] = "own"
+    """Dtype of the KV cache that the checkpoint asks for."""
+    grouped: bool = False
+    """A scale for each group of weights of a row, of the size that core/schemes.py chooses."""
+    engines: dict[str, str] = Field(default_factory=dict)
+    """The first version of each engine that opens such checkpoints; not named: any."""
+    weight_only_on: tuple[str, ...] = ()
+    """Accelerators without arithmetic in ``compute_dtype`` on which the engine unpacks the weights
+    to the model's own dtype: less memory to read, no more FLOP/s."""
+    not_on: tuple[str, ...] = ()
+    """Accelerators for which the engine has no kernel at all."""
+
+    def computes_in(self, accelerator: str | None) -> ComputeDtype | None:
+        """Dtype of the matrix products there; None where the engine has no kernel.
+
+        Args:
+            accelerator: as in ``SkuFacts.accelerator``; None for a CPU.
+        """
+        if accelerator is not None and accelerator in self.not_on:
+            return None
+        if accelerator is not None and accelerator in self.weight_only_on:
+            return "own"
+        return self.compute_dtype
 
 
 class EngineFacts(Spec):
@@ -32,4 +57,6 @@ class EngineFacts(Spec):
     name: str
     serves: dict[str, tuple[str, ...]]
     """Device kind to the schemes it has kernels for, e.g. ``{'cpu': ('none', 'W8A8')}``."""
+    doubtful: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The same for schemes that only some hardware of the kind can run: tried, then seen."""
     simulated: bool = False

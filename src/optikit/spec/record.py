@@ -7,29 +7,33 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from optikit.spec.base import Spec
+from optikit.spec.candidate import ArtifactRef, Candidate, DatasetFacts
+from optikit.spec.job import MethodChoice
+from optikit.spec.quality import QualityVerdict
 from optikit.spec.serving import ServingConfig
 from optikit.spec.slo import Slo
 from optikit.spec.workload import Workload
 
 __all__ = [
-    "ArtifactRef",
     "BenchmarkRecord",
-    "Candidate",
+    "BoundEvidence",
     "Certificate",
     "CompressRecord",
+    "Contender",
     "EvaluateRecord",
     "FetchRecord",
-    "ItemScores",
     "Measurement",
+    "Phase",
     "Probe",
+    "ProbeLine",
     "PublishRecord",
-    "QualityVerdict",
     "Quantile",
     "RateResult",
+    "SentAs",
     "StageRecord",
-    "TaskScore",
     "Trial",
     "TuneRecord",
+    "Usage",
     "Variant",
     "Verdict",
 ]
@@ -37,21 +41,15 @@ __all__ = [
 Verdict = Literal["pass", "fail", "inconclusive", "void"]
 """``void``: the probe says nothing about the server (client lag, broken requests)."""
 Variant = Literal["baseline", "compressed"]
-
-
-class ArtifactRef(Spec):
-    """Content by digest, and where it lies now."""
-
-    kind: Literal["model", "dataset"]
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    path: str
-    size_bytes: int = Field(ge=0)
+Phase = Literal["warmup", "closed", "scan", "open", "certify"]
+"""``closed``: concurrency 1; ``scan``: closed loops at growing concurrency; ``open``: offered rates
+on the way; ``certify``: fresh seeds at the rate that ships."""
 
 
 class Quantile(Spec):
-    """A percentile of a latency with its order-statistics confidence interval, in ms."""
+    """A percentile of a latency with its 95 % confidence interval, in ms."""
 
-    metric: Literal["e2e", "ttft", "tpot", "lag"]
+    metric: Literal["e2e", "ttft", "tpot", "itl", "lag"]
     percentile: float
     value_ms: float
     low_ms: float | None = None
@@ -59,8 +57,27 @@ class Quantile(Spec):
     high_ms: float | None = None
 
 
+class BoundEvidence(Spec):
+    """One bound of the SLO over one probe: how large a share is over its limit."""
+
+    bound: str
+    allowed: float
+    """Share that may be over the limit."""
+    counted: int
+    """Requests, for ``itl`` gaps."""
+    over: int
+    share: float
+    """As seen, or adjusted to the law of the arrivals where the method does that."""
+    low: float
+    """95 % interval of the share in the long run at this rate."""
+    high: float
+    effective: float
+    """Independent observations that the interval counts on."""
+    adjusted: bool = False
+
+
 class Measurement(Spec):
-    """One probe's requests in numbers. Latencies are of completed requests."""
+    """One probe's measured requests in numbers. Latencies are of completed requests."""
 
     requests: int
     completed: int
@@ -73,7 +90,12 @@ class Measurement(Spec):
     total_tokens_per_s: float
     duration_s: float
     quantiles: tuple[Quantile, ...]
+    bounds: tuple[BoundEvidence, ...] = ()
+    goodput_rps: float | None = None
+    """Requests per second that kept every limit of the SLO; None without an SLO."""
     mean_e2e_ms: float
+    mean_in_flight: float = 0.0
+    """Requests sent and not ended, averaged over the measured span."""
     slope: float | None = None
     """beta of completion time on arrival time (None: too few requests)."""
     slope_low: float | None = None
@@ -93,9 +115,10 @@ class Probe(Spec):
     """One measurement of a rate search with its verdict."""
 
     number: int
-    phase: Literal["warmup", "closed", "open"]
+    phase: Phase
     concurrency: int | None = None
     rate_rps: float | None = None
+    seed: int | None = None
     verdict: Verdict
     reason: str
     measurement: Measurement
@@ -103,15 +126,31 @@ class Probe(Spec):
     """Name of the raw per-request file beside the trial."""
 
 
+class ProbeLine(Spec):
+    """A probe in one line: what was asked and what was found."""
+
+    number: int
+    phase: Phase
+    rate_rps: float | None
+    concurrency: int | None
+    requests: int
+    verdict: Verdict
+    reason: str
+
+
 class RateResult(Spec):
     """What a rate search found."""
 
     outcome: Literal["pass", "infeasible", "inconclusive"]
     rate_rps: float | None
-    """Highest offered rate that passed."""
+    """The rate that holds: the highest offered rate that passed, or that was certified."""
     rate_low_rps: float | None = None
     rate_high_rps: float | None = None
-    """Lowest rate that failed: the sustainable rate lies between the two."""
+    """95 % interval of the sustainable rate (method doubling: highest pass, lowest fail)."""
+    estimate_rps: float | None = None
+    """Best estimate of the sustainable rate itself; ``rate_rps`` keeps a margin below it."""
+    saturation_rps: float | None = None
+    """Throughput of a closed loop that keeps every seat taken; None: not measured."""
     preliminary: bool
     """True where the probes are too small for a certificate that holds."""
     reason: str
@@ -128,14 +167,24 @@ class Trial(Spec):
 
     id: str
     number: int
-    purpose: Literal["benchmark", "tune"]
+    purpose: Literal["benchmark", "tune", "finalist"]
     variant: Variant
-    state: Literal["complete", "failed"]
+    state: Literal["complete", "pruned", "failed"]
+    """``pruned``: ended early, because it cannot beat the best trial before it."""
     model_digest: str
     serving: ServingConfig
     rate: RateResult | None = None
     fitness: float | None = None
+    """None: failed, or pruned."""
+    of: str | None = None
+    """Of a finalist: the trial whose configuration is measured again."""
+    must_beat_rps: float | None = None
+    """The rate that the trial had to hold, or be pruned."""
+    predicted_rps: float | None = None
+    """What was expected before it was measured; a model's figure."""
     error: str | None = None
+    cause: str | None = None
+    """Of a failure: out of memory, illegal flag, no kernel, timeout, crash."""
     attempts: int = 1
     startup_s: float = 0.0
     measuring_s: float = 0.0
@@ -146,51 +195,40 @@ class Trial(Spec):
         """The rate that holds the SLO, None where there is none."""
         return self.rate.rate_rps if self.rate and self.rate.outcome == "pass" else None
 
+    @property
+    def device_seconds(self) -> float:
+        """Start-up, measuring and teardown, times the devices."""
+        return (self.startup_s + self.measuring_s + self.teardown_s) * self.serving.devices
 
-class Candidate(Spec):
-    """A compressed model."""
 
-    id: str
-    recipe: str
-    model: ArtifactRef
+class Contender(Spec):
+    """One configuration in the last comparison, measured several times on fresh servers."""
+
+    of: str
+    """The trial that proposed it."""
+    variant: Variant
+    default: bool
+    """The configuration that the variant is served with before tuning."""
+    runs: tuple[str, ...]
+    """Ids of its trials in this comparison."""
+    rates_per_device: tuple[float | None, ...]
+    """Of each run; None where no rate held."""
+
+
+class Usage(Spec):
+    """How a runner used the devices it was given; shares of devices x wall time."""
+
+    devices: int
     wall_s: float
-    peak_memory_bytes: int
-    samples: int
-    sample_digest: str | None
-    sample_seed: int
-
-
-class ItemScores(Spec):
-    """One model's score on each item of one task, in the task's order."""
-
-    task: str
-    metric: str
-    scores: tuple[float, ...]
-
-
-class TaskScore(Spec):
-    """Paired scores of one task: the same items for both models, in the same order."""
-
-    task: str
-    metric: str
-    items: int
-    baseline: float
-    candidate: float
-    baseline_stderr: float
-    candidate_stderr: float
-    recovery: float | None
-    """candidate / baseline; None where the baseline scores nothing."""
-    recovery_stderr: float | None
-
-
-class QualityVerdict(Spec):
-    """The gate's answer for one candidate."""
-
-    candidate_id: str
-    verdict: Literal["kept", "lost", "cannot tell", "unsupported"]
-    margin: float
-    reason: str
-    tasks: tuple[TaskScore, ...]
+    trials: int
+    reserved: float
+    """Share that some trial held."""
+    reserved_until_last_launch: float
+    """The same, up to the moment the last trial began."""
+    measuring: float
+    """Share on which a probe ran."""
+    overhead_s: float
+    """Wall time a trial beyond its own start-up, measuring and teardown: median."""
 
 
 class _Record(Spec):
@@ -214,9 +252,8 @@ class CompressRecord(_Record):
 
     stage: Literal["compress"] = "compress"
     candidates: tuple[Candidate, ...]
-    rows_read: int = 0
-    rows_skipped: dict[str, int] = Field(default_factory=dict)
-    """Rows of the dataset left out, by reason."""
+    dataset: DatasetFacts | None = None
+    """None: no calibration text was read."""
 
 
 class EvaluateRecord(_Record):
@@ -243,6 +280,12 @@ class TuneRecord(_Record):
     winner: str | None
     """Id of the best trial of the shipped variant (a benchmark trial if nothing beat it)."""
     stopped_early: str | None = None
+    contenders: tuple[Contender, ...] = ()
+    """The last comparison; empty where there was none."""
+    usage: dict[str, Usage] = Field(default_factory=dict)
+    """By variant; empty for trials in virtual time."""
+    avoided: int = 0
+    """Proposals that were never started: they would have failed as others did."""
 
 
 class PublishRecord(_Record):
@@ -264,34 +307,68 @@ StageRecord = Annotated[
 ]
 
 
+class SentAs(Spec):
+    """How the requests were put to the server; the same again at a verification."""
+
+    api: Literal["completions", "chat"] = "completions"
+    prompts: Literal["tokens", "text"] = "tokens"
+    vocab: int = 0
+    """Token ids were drawn from 0 to this; 0: text."""
+    enforce_length: bool = True
+
+
 class Certificate(Spec):
     """What was measured, on what, so that anyone can measure it again."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     status: Literal["preliminary", "certified", "negative"]
+    simulated: bool = False
+    """True: no server was there; the figures are a model's."""
+    source: Literal["job", "endpoint"] = "job"
+    """``endpoint``: a server that somebody else runs; what it runs on is as it says itself."""
     job_id: str
     created: str
+    optikit_version: str = ""
     model_name: str
-    model_digest: str
+    model_digest: str | None
+    """None where the checkpoint was out of reach (``endpoint``). Simulated: of the bundle's
+    ``simulated.json``, which describes the model."""
     recipe: str
     engine: str
     engine_version: str
-    serving: ServingConfig
+    serving: ServingConfig | None
     command: tuple[str, ...]
     """The server's full argument list."""
+    endpoint: str | None = None
+    """Base URL of the server that was measured, where it was somebody else's."""
     hardware: dict[str, str]
-    sku: str
+    """Of the server; empty where it is somebody else's."""
+    client: dict[str, str] = Field(default_factory=dict)
+    """Machine that sent the requests, where it was not the server's."""
+    sku: str | None
+    sent_as: SentAs | None = None
     workload: Workload
+    trace_digest: str | None = None
     slo: Slo
-    method: str
+    method: MethodChoice
     outcome: Literal["pass", "infeasible", "inconclusive"]
     rate_rps: float | None
     rate_per_device_rps: float | None
     rate_low_rps: float | None
     rate_high_rps: float | None
+    estimate_rps: float | None = None
+    saturation_rps: float | None = None
     requests: int
+    """Seen over all probes."""
+    requests_at_rate: int = 0
     seeds: tuple[int, ...]
+    """Of every probe, in order."""
+    probes: tuple[ProbeLine, ...] = ()
     measurement: Measurement | None
     """The probe at the shipped rate."""
+    client_lag: Quantile | None = None
+    """p99 of how late the client sent, over that probe."""
     quality: QualityVerdict | None
     reason: str
+    archive_digest: str | None = None
+    """SHA-256 over the raw files of every probe, in order."""

@@ -28,13 +28,23 @@ class ServingConfig(Spec):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     enforce_eager: bool = False
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    data_parallel: int = Field(default=1, ge=1)
+    """Replicas behind one address, each over ``tensor_parallel`` devices."""
+    enable_prefix_caching: bool = False
+    """Off unless said: a warm cache makes repeated prompts look fast."""
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    block_size: int | None = Field(default=None, ge=1)
+    """Tokens of one KV block; None: the engine's own."""
+    scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
+    speculative_ngram: int = Field(default=0, ge=0)
+    """Tokens that n-gram speculation proposes in a step; 0: no speculation."""
     extra_flags: tuple[tuple[str, Flag], ...] = ()
     """Further engine flags as (name, value), sorted by name."""
 
     @property
     def devices(self) -> int:
-        """Devices that one replica occupies."""
-        return self.tensor_parallel
+        """Devices that a server occupies: tensor_parallel x data_parallel."""
+        return self.tensor_parallel * self.data_parallel
 
     @property
     def digest(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,17 +10,26 @@ from pathlib import Path
 from typing import Literal
 
 from optikit.core.fitness import fitness
-from optikit.core.metrics import timing_rows
+from optikit.core.racing import Raced
 from optikit.core.rate import rate_search
+from optikit.core.timings import Timings
 from optikit.errors import BudgetExceeded, EngineError, PortInUse, StageFailed, WorkerDied
 from optikit.loadgen.find_rate import find_rate
+from optikit.spec.candidate import ArtifactRef
 from optikit.spec.plan import Plan
-from optikit.spec.record import ArtifactRef, Probe, Trial, Variant
+from optikit.spec.record import Probe, Trial, Variant
 from optikit.spec.serving import ServingConfig
-from optikit.spec.timing import RequestTiming
-from optikit.stages.base import Journal, Tools, attempt, resources_for, write_lines
+from optikit.stages.base import (
+    Journal,
+    Tools,
+    attempt,
+    cause_of,
+    in_vain,
+    resources_for,
+    write_lines,
+)
 
-__all__ = ["Ask", "measure", "must_have_run"]
+__all__ = ["Ask", "failed", "launched", "measure", "measure_here", "must_have_run"]
 
 
 @dataclass(frozen=True)
@@ -28,12 +38,50 @@ class Ask:
 
     trial_id: str
     number: int
-    purpose: Literal["benchmark", "tune"]
+    purpose: Literal["benchmark", "tune", "finalist"]
     variant: Variant
     model: ArtifactRef
     serving: ServingConfig
     start_rps: float | None = None
     """Where the open loop begins; None: the search finds a start by itself."""
+    must_beat_rps: float | None = None
+    """Give up once this rate surely cannot be held."""
+    certify: bool = True
+    """False: an estimate is enough."""
+    of: str | None = None
+    """The trial whose configuration is measured again."""
+    predicted_rps: float | None = None
+    seed: int | None = None
+    """Of the requests; None: the workload's."""
+
+
+def launched(journal: Journal, ask: Ask) -> None:
+    """Say in the journal that a trial begins."""
+    journal.event(
+        "trial_started",
+        trial=ask.trial_id,
+        variant=ask.variant,
+        purpose=ask.purpose,
+        serving=ask.serving.model_dump(mode="json"),
+    )
+
+
+def failed(ask: Ask, error: Exception, attempts: int) -> Trial:
+    """The record of a trial whose engine or worker died."""
+    return Trial(
+        id=ask.trial_id,
+        number=ask.number,
+        purpose=ask.purpose,
+        variant=ask.variant,
+        state="failed",
+        model_digest=ask.model.digest,
+        serving=ask.serving,
+        of=ask.of,
+        predicted_rps=ask.predicted_rps,
+        error=str(error),
+        cause=cause_of(error),
+        attempts=attempts,
+    )
 
 
 def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
@@ -44,21 +92,13 @@ def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     Raises:
         PortInUse: the job asked for a port that somebody else has.
     """
-    journal = tools.journal
-    serving = ask.serving
-    journal.event(
-        "trial_started",
-        trial=ask.trial_id,
-        variant=ask.variant,
-        purpose=ask.purpose,
-        serving=serving.model_dump(mode="json"),
-    )
+    launched(tools.journal, ask)
     try:
         trial, attempts = attempt(
             tools,
             f"trial {ask.trial_id}",
-            resources_for(plan, serving.devices),
-            _measure_here,
+            resources_for(plan, ask.serving.devices),
+            measure_here,
             tools.without_pool(),
             plan,
             ask,
@@ -67,18 +107,8 @@ def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     except PortInUse:
         raise
     except (WorkerDied, EngineError) as error:
-        trial = Trial(
-            id=ask.trial_id,
-            number=ask.number,
-            purpose=ask.purpose,
-            variant=ask.variant,
-            state="failed",
-            model_digest=ask.model.digest,
-            serving=serving,
-            error=str(error),
-            attempts=2,
-        )
-    journal.event("trial", trial=trial.model_dump(mode="json"))
+        trial = failed(ask, error, attempts=1 if in_vain(error) else 2)
+    tools.journal.event("trial", trial=trial.model_dump(mode="json"))
     return trial
 
 
@@ -94,24 +124,38 @@ def must_have_run(trials: Sequence[Trial]) -> None:
         )
 
 
-def _left_s(journal: Journal) -> float:
-    """Seconds the job has left, 0 at the end: what was measured until then counts."""
+def _left_s(journal: Journal, simulated: bool) -> float:
+    """Seconds the job has left, 0 at the end: what was measured until then counts.
+
+    Probes in virtual time cost the job next to nothing: for them only the end is a bound.
+    """
     try:
-        return journal.remaining_s()
+        left = journal.remaining_s()
     except BudgetExceeded:
         return 0.0
+    return math.inf if simulated else left
 
 
-def _measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
+def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     """In the worker: start a server, search the rate, stop the server."""
     job, journal = plan.job, tools.journal
     folder = journal.folder("trials", ask.trial_id)
     (folder / "serving.json").write_text(ask.serving.model_dump_json(indent=2) + "\n")
-    search = rate_search(job.method, job.workload, job.slo, start_rps=ask.start_rps)
+    search = rate_search(
+        job.method,
+        job.workload,
+        job.slo,
+        start_rps=ask.start_rps,
+        seed=ask.seed,
+        max_num_seqs=ask.serving.max_num_seqs * ask.serving.data_parallel,
+        trace=plan.trace,
+        certify=ask.certify,
+        must_beat_rps=ask.must_beat_rps,
+    )
 
-    def on_probe(probe: Probe, timings: Sequence[RequestTiming]) -> str:
+    def on_probe(probe: Probe, timings: Timings) -> str:
         name = f"probe-{probe.number:02d}.jsonl"
-        write_lines(folder / name, timing_rows(timings))
+        write_lines(folder / name, timings.rows())
         kept = probe.model_copy(update={"raw": name})
         journal.event("probe", trial=ask.trial_id, probe=kept.model_dump(mode="json"))
         return name
@@ -127,7 +171,8 @@ def _measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         what=f"{job.engine.name} server of trial {ask.trial_id}",
         on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
     ) as server:
-        began = time.monotonic()
+        clock = tools.generator.clock
+        began = clock()
         rate = find_rate(
             search,
             tools.generator,
@@ -135,22 +180,34 @@ def _measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
             job.workload,
             job.slo,
             job.method,
+            trace=plan.trace,
             on_probe=on_probe,
             check=server.check,
-            remaining_s=lambda: _left_s(journal),
+            remaining_s=lambda: _left_s(journal, plan.simulated),
         )
-        measured = time.monotonic()
+        measured, stopping = clock(), time.monotonic()
+    lost = isinstance(search, Raced) and search.lost is not None and rate.outcome != "infeasible"
+    weight, devices = job.tuner.slo_penalty_weight, ask.serving.devices
     return Trial(
         id=ask.trial_id,
         number=ask.number,
         purpose=ask.purpose,
         variant=ask.variant,
-        state="complete",
+        state="pruned" if lost else "complete",
         model_digest=ask.model.digest,
         serving=ask.serving,
         rate=rate,
-        fitness=fitness(rate, ask.serving.devices, job.slo, job.tuner.slo_penalty_weight),
+        fitness=None if lost else fitness(rate, devices, job.slo, weight, price_of(plan)),
+        of=ask.of,
+        must_beat_rps=ask.must_beat_rps,
+        predicted_rps=ask.predicted_rps,
         startup_s=server.startup_s,
         measuring_s=measured - began,
-        teardown_s=time.monotonic() - measured,
+        teardown_s=time.monotonic() - stopping,
     )
+
+
+def price_of(plan: Plan) -> float:
+    """Of one device-hour, where the objective is the cost; else 1."""
+    compute = plan.job.compute
+    return compute.prices[compute.sku] if plan.job.tuner.objective == "per_cost" else 1.0

@@ -9,6 +9,7 @@ from optikit.core.corners import four_corners
 from optikit.errors import OptikitError
 from optikit.spec.plan import Plan
 from optikit.spec.record import Certificate
+from optikit.spec.simulated import MARK
 from optikit.stages.base import Inputs, Tools
 
 __all__ = ["project"]
@@ -30,7 +31,7 @@ def project(
         version = tools.tracker.record(
             tools.journal.home,
             tools.journal.job_id,
-            _params(plan),
+            _params(plan, recipe),
             _metrics(inputs, plan, certificate),
             [*benchmark, *tune],
             bundle,
@@ -39,6 +40,7 @@ def project(
                 "status": certificate.status if certificate else "not measured",
                 "recipe": recipe,
                 "licence": inputs.fetched().licence or "not stated",
+                **({"optikit.simulated": MARK} if plan.simulated else {}),
             },
         )
     except (OptikitError, OSError) as error:
@@ -47,12 +49,12 @@ def project(
     tools.journal.event("tracked", tracker=tools.tracker.name, version=version)
 
 
-def _params(plan: Plan) -> dict[str, str]:
+def _params(plan: Plan, recipe: str) -> dict[str, str]:
     job = plan.job
     facts = {
         "flow": plan.flow.name,
         "model": f"{job.model.name}:{job.model.version}",
-        "recipe": plan.recipe.name if plan.recipe else "none",
+        "recipe": recipe,
         "sku": job.compute.sku.value,
         "engine": job.engine.name,
         "tuner": job.tuner.name,
@@ -72,11 +74,16 @@ def _metrics(inputs: Inputs, plan: Plan, certificate: Certificate | None) -> dic
     if certificate is not None:
         found["rate_rps"] = certificate.rate_rps
         found["rate_per_device_rps"] = certificate.rate_per_device_rps
+    last = inputs.tune.contenders if inputs.tune else ()
     if plan.flow.measures:
-        for name, corner in four_corners(benchmark, tune, plan.flow.compresses).items():
+        for name, corner in four_corners(benchmark, tune, plan.flow.compresses, last).items():
             found[f"corner.{name}.rate_per_device_rps"] = corner.rate_per_gpu
             found[f"corner.{name}.gain"] = corner.gain
     for verdict in inputs.evaluate.verdicts if inputs.evaluate else ():
+        if verdict.divergence is not None:
+            found[f"kl.{verdict.candidate_id}"] = verdict.divergence.kl.value
+            ratio = verdict.divergence.perplexity_ratio.value
+            found[f"perplexity_ratio.{verdict.candidate_id}"] = ratio
         for score in verdict.tasks:
             task = re.sub(r"[^\w-]", "_", score.task)
             found[f"recovery.{verdict.candidate_id}.{task}"] = score.recovery

@@ -10,16 +10,23 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from optikit.engines.base import Engine
-from optikit.errors import BudgetExceeded, EngineError, OptikitError, PortInUse, WorkerDied
-from optikit.evaluators.base import Evaluator
+from optikit.errors import (
+    BudgetExceeded,
+    EngineError,
+    EngineStartFailed,
+    OptikitError,
+    PortInUse,
+    WorkerDied,
+)
+from optikit.evaluators.base import Evaluator, LogprobReader
 from optikit.loadgen.base import LoadGenerator
 from optikit.pools.base import Pool, Resources
 from optikit.recipes.base import Recipe
+from optikit.runners.base import Runner
+from optikit.spec.candidate import ArtifactRef, Candidate
 from optikit.spec.plan import Plan
 from optikit.spec.record import (
-    ArtifactRef,
     BenchmarkRecord,
-    Candidate,
     CompressRecord,
     EvaluateRecord,
     FetchRecord,
@@ -29,7 +36,7 @@ from optikit.spec.record import (
     Variant,
 )
 from optikit.spec.serving import ServingConfig
-from optikit.stores.base import ModelStore, ReadTexts
+from optikit.stores.base import BaselineStore, ModelStore, ReadTexts
 from optikit.trackers.base import Tracker
 from optikit.tuners.base import Tuner
 
@@ -39,13 +46,16 @@ __all__ = [
     "Stage",
     "Tools",
     "attempt",
+    "cause_of",
     "default_serving",
+    "in_vain",
     "resources_for",
     "variants",
     "write_lines",
 ]
 
 T = TypeVar("T")
+_CONFIGURATION = ("out of memory", "illegal flag", "no kernel")
 LAST_WORDS_S = 30.0
 """A rate search that ran out of time answers with what it knows; it gets this long to do so."""
 
@@ -70,6 +80,12 @@ class Journal(Protocol):
     def trials(self) -> list[Trial]:
         """Trials that an earlier run of this job ended, oldest first."""
 
+    def earlier(self) -> list[tuple[Plan, list[Trial]]]:
+        """Plans and trials of other jobs that measured, newest first."""
+
+    def candidates(self, inputs_digest: str) -> list[Candidate]:
+        """Candidates that an earlier run of this job made from the same inputs."""
+
     def remaining_s(self) -> float:
         """Seconds of the job's wall-time budget that are left.
 
@@ -87,9 +103,13 @@ class Tools:
     engine: Engine
     generator: LoadGenerator
     evaluator: Evaluator
-    recipe: Recipe | None
+    logprobs: LogprobReader
+    recipes: Mapping[str, Recipe]
+    """By name; those that the plan tries."""
     tuner: Tuner
+    runner: Runner
     models: ModelStore
+    baselines: BaselineStore
     read_texts: ReadTexts
     tracker: Tracker
 
@@ -121,7 +141,8 @@ class Inputs:
 
     def chosen(self) -> Candidate | None:
         """The candidate that goes on: the gate's choice, or the only one where there is no gate."""
-        candidates = self.compress.candidates if self.compress else ()
+        made = self.compress.candidates if self.compress else ()
+        candidates = [c for c in made if c.model is not None]
         if self.evaluate is None:
             return candidates[0] if candidates else None
         return next((c for c in candidates if c.id == self.evaluate.chosen), None)
@@ -133,7 +154,7 @@ class Inputs:
     def model_of(self, variant: Variant) -> ArtifactRef:
         """The checkpoint behind a variant."""
         candidate = self.chosen()
-        if variant == "baseline" or candidate is None:
+        if variant == "baseline" or candidate is None or candidate.model is None:
             return self.fetched().model
         return candidate.model
 
@@ -148,8 +169,8 @@ class Stage(Protocol):
 
 
 def resources_for(plan: Plan, devices: int) -> Resources:
-    """What a task that uses ``devices`` devices of the job's SKU occupies."""
-    if plan.sku.kind == "cpu":
+    """What a task that uses ``devices`` devices of the job's SKU occupies; on paper: none."""
+    if plan.sku.kind == "cpu" or plan.simulated:
         return Resources(cpus=1.0)
     return Resources(
         cpus=plan.sku.cpus / plan.sku.devices * devices,
@@ -178,6 +199,21 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
     partial.replace(path)
+
+
+def cause_of(error: Exception) -> str:
+    """The class of a failure; a worker that died without a word crashed."""
+    return str(getattr(error, "cause", None) or "crash")
+
+
+def in_vain(error: Exception) -> bool:
+    """Whether the same again would fail the same way: a start that failed by its configuration.
+
+    A server that was killed in the middle of its work (whoever did that) is worth another try.
+    """
+    if isinstance(error, PortInUse):
+        return True
+    return isinstance(error, EngineStartFailed) and cause_of(error) in _CONFIGURATION
 
 
 def attempt(
@@ -214,7 +250,7 @@ def attempt(
             ) from None
         except (WorkerDied, EngineError) as error:
             tools.journal.event("attempt_failed", what=what, attempt=number, error=str(error))
-            if number == attempts or isinstance(error, PortInUse):
+            if number == attempts or in_vain(error):
                 raise
         finally:
             tools.journal.event(

@@ -1,27 +1,20 @@
-"""Evaluate: score baseline and candidates on the same items through the engine that will ship."""
+"""Evaluate: baseline and candidates answer the same items on the engine that will ship."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from optikit.core.candidates import choose
+from optikit.core.divergence import diverge
 from optikit.core.quality import compare
-from optikit.errors import EngineError, EngineStartFailed
+from optikit.errors import BadInput, BudgetExceeded, Cancelled, NoKernel, OptikitError
+from optikit.spec.candidate import Candidate
 from optikit.spec.plan import Plan
-from optikit.spec.record import ArtifactRef, EvaluateRecord, ItemScores, QualityVerdict, Variant
-from optikit.spec.serving import ServingConfig
-from optikit.stages.base import (
-    Inputs,
-    Tools,
-    attempt,
-    default_serving,
-    resources_for,
-    write_lines,
-)
+from optikit.spec.quality import Divergence, QualityVerdict
+from optikit.spec.record import EvaluateRecord
+from optikit.stages._score import TOP_K, Documents, Scored, documents_of, score, score_baseline
+from optikit.stages._simulated import NOT_SCORED
+from optikit.stages.base import Inputs, Tools
 
 __all__ = ["STAGE"]
-
-ITEM_TOKENS = 2048
-"""Context that is served while scoring: lm-evaluation-harness's own default for API models."""
 
 
 class Evaluate:
@@ -30,104 +23,90 @@ class Evaluate:
     name = "evaluate"
 
     def run(self, tools: Tools, inputs: Inputs, plan: Plan, inputs_digest: str) -> EvaluateRecord:
-        """Score, compare, choose: a kept candidate first, else one of which nothing can be told.
+        """Score, compare, choose by core/candidates.py.
 
-        A candidate that the engine cannot serve is 'unsupported', which is a verdict.
+        Before anything is measured a candidate opens in the engine and completes one request. Where
+        the engine has no kernel for it here, that is a verdict, *unsupported*; where it cannot be
+        made, served or scored for another reason, *failed*; the job goes on with the others. So
+        are recipes that the plan left out. A simulated candidate has nothing to score: 'cannot
+        tell', and the job goes on whatever ``on_cannot_tell`` says, as no items could ever tell.
 
         Raises:
             EngineError: the baseline cannot be served.
             BadInput: a task that cannot be loaded.
         """
-        baseline = _scores(tools, plan, "baseline", "baseline", inputs.fetched().model)
-        verdicts: list[QualityVerdict] = []
-        margin = plan.job.quality.margin
-        for candidate in inputs.compress.candidates if inputs.compress else ():
-            try:
-                scores = _scores(tools, plan, candidate.id, "compressed", candidate.model)
-            except EngineStartFailed as error:
-                verdict = QualityVerdict(
-                    candidate_id=candidate.id,
-                    verdict="unsupported",
-                    margin=margin,
-                    reason=f"the engine cannot serve it: {error}",
-                    tasks=(),
-                )
-            else:
-                verdict = compare(baseline, scores, margin, candidate.id)
-            tools.journal.event("quality", verdict=verdict.model_dump(mode="json"))
-            tools.journal.event(
-                "note", text=f"quality of {candidate.id}: {verdict.verdict} ({verdict.reason})"
-            )
-            verdicts.append(verdict)
-        ranked = [v for v in verdicts if v.verdict == "kept"]
-        ranked += [v for v in verdicts if v.verdict == "cannot tell"]
+        candidates = inputs.compress.candidates if inputs.compress else ()
+        verdicts = [
+            _without(recipe, plan, "unsupported", reason)
+            for recipe, reason in plan.left_out.items()
+        ]
+        if plan.simulated:
+            verdicts += [_without(c.id, plan, "cannot tell", NOT_SCORED) for c in candidates]
+        else:
+            documents = documents_of(tools, plan, inputs.fetched())
+            baseline = score_baseline(tools, plan, inputs.fetched(), documents)
+            verdicts += [_judge(tools, plan, documents, baseline, one) for one in candidates]
+        for verdict in verdicts:
+            _note(tools, verdict)
+        choice = choose(plan, candidates, verdicts)
+        if len(candidates) > 1:
+            text = f"candidate {choice.candidate or 'none'} goes on: {choice.reason}"
+            tools.journal.event("note", text=text)
         return EvaluateRecord(
-            inputs_digest=inputs_digest,
-            verdicts=tuple(verdicts),
-            chosen=ranked[0].candidate_id if ranked else None,
+            inputs_digest=inputs_digest, verdicts=tuple(verdicts), chosen=choice.candidate
         )
 
 
-def _scores(
-    tools: Tools, plan: Plan, name: str, variant: Variant, model: ArtifactRef
-) -> tuple[ItemScores, ...]:
-    devices = default_serving(plan, variant).devices
-    scores, _ = attempt(
-        tools,
-        f"evaluation of {name}",
-        resources_for(plan, devices),
-        _score_here,
-        tools.without_pool(),
-        plan,
-        name,
-        variant,
-        model,
+def _judge(
+    tools: Tools, plan: Plan, documents: Documents, baseline: Scored, candidate: Candidate
+) -> QualityVerdict:
+    if candidate.model is None:
+        return _without(candidate.id, plan, "failed", f"it was not made: {candidate.error}")
+    mine = plan.going_on(candidate.recipe)
+    try:
+        seen = score(tools, mine, documents, candidate.id, "compressed", candidate.model)
+    except NoKernel as error:
+        return _without(candidate.id, plan, "unsupported", f"the engine cannot serve it: {error}")
+    except (BudgetExceeded, Cancelled, BadInput):
+        raise  # the next candidate would meet it too
+    except OptikitError as error:
+        return _without(candidate.id, plan, "failed", f"it could not be scored: {error}")
+    verdict = compare(baseline.runs, seen.runs[0], plan.job.quality.margin, candidate.id)
+    return verdict.model_copy(update={"divergence": _divergence(tools, plan, baseline, seen)})
+
+
+def _divergence(tools: Tools, plan: Plan, baseline: Scored, seen: Scored) -> Divergence | None:
+    mine, theirs = baseline.logprobs(tools), seen.logprobs(tools)
+    if mine is None or theirs is None:
+        return None
+    again = baseline.logprobs(tools, 1) if len(baseline.runs) > 1 else None
+    return diverge(
+        mine,
+        theirs,
+        top_k=TOP_K,
+        seed=plan.job.flow_params.calibration_seed,
+        baseline_again=again,
     )
-    return scores
 
 
-def _score_here(
-    tools: Tools, plan: Plan, name: str, variant: Variant, model: ArtifactRef
-) -> tuple[ItemScores, ...]:
-    """In the worker: serve the model, score it, keep every item's score."""
-    job, journal = plan.job, tools.journal
-    folder = journal.folder("quality", name)
-    serving = _serving(plan, variant)
-    with tools.engine.serve(
-        Path(model.path),
-        serving,
-        plan.sku.kind,
-        vocab=plan.shape.vocab,
-        log=folder / "engine.log",
-        port=job.engine.port,
-        start_timeout_s=job.engine.start_timeout_s,
-        what=f"{job.engine.name} server of the evaluation of {name}",
-        on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
-    ) as server:
-        try:
-            scores = tools.evaluator.score(
-                server.endpoint,
-                Path(model.path),
-                job.quality.tasks,
-                context=serving.max_model_len,
-                limit=job.quality.limit,
-                work=folder,
-            )
-        except EngineError:
-            server.check()  # a server that died says why in its log
-            raise
-    write_lines(folder / "items.jsonl", (one.model_dump(mode="json") for one in scores))
-    return scores
+def _without(name: str, plan: Plan, word: str, reason: str) -> QualityVerdict:
+    """A verdict on what was not scored."""
+    return QualityVerdict.parse(
+        {
+            "candidate_id": name,
+            "verdict": word,
+            "margin": plan.job.quality.margin,
+            "reason": reason,
+        }
+    )
 
 
-def _serving(plan: Plan, variant: Variant) -> ServingConfig:
-    """The default configuration with room for the tasks' items, which the workload says nothing of.
-
-    A workload of short requests would refuse them: its max_model_len is 1.15 x its own length.
-    """
-    serving = default_serving(plan, variant)
-    room = min(plan.shape.max_context, max(serving.max_model_len, ITEM_TOKENS))
-    return serving.model_copy(update={"max_model_len": room})
+def _note(tools: Tools, verdict: QualityVerdict) -> None:
+    tools.journal.event("quality", verdict=verdict.model_dump(mode="json"))
+    text = f"quality of {verdict.candidate_id}: {verdict.verdict} ({verdict.reason})"
+    if verdict.divergence is not None:
+        text += f"; {verdict.divergence}"
+    tools.journal.event("note", text=text)
 
 
 STAGE = Evaluate()

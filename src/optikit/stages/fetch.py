@@ -9,6 +9,8 @@ from optikit.errors import BadInput
 from optikit.pools.base import Resources
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
+from optikit.spec.simulated import SimulatedModel
+from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, attempt
 from optikit.stores.base import path_of
 
@@ -21,7 +23,10 @@ _LONGEST = 200
 
 
 class Fetch:
-    """A dataset is taken only where the recipe calibrates on one."""
+    """A dataset is taken only where a recipe calibrates on it or the quality gate compares on it.
+
+    A simulated job needs no weights: what it takes is the shape that the plan found.
+    """
 
     name = "fetch"
 
@@ -34,6 +39,13 @@ class Fetch:
             UnsafeInput: pickle weights, code, or links that leave the folder.
             DatasetError: no dataset there.
         """
+        if plan.simulated:
+            described = SimulatedModel(shape=plan.shape, recipe=None, sku=plan.sku)
+            return FetchRecord(
+                inputs_digest=inputs_digest,
+                model=keep(tools.journal.home, described),
+                dataset=None,
+            )
         asked = plan.job.model
         digest = None
         if asked.uri is not None:
@@ -42,9 +54,10 @@ class Fetch:
             registered = tools.models.find(asked.name, asked.version)
             folder, digest = Path(registered.path), registered.digest
         dataset = None
-        if plan.calibration_samples and plan.job.dataset is not None:
-            # absolute here: a worker may stand in another folder
-            dataset = Path(plan.job.dataset.path).expanduser().absolute()
+        if _reads_text(plan) and plan.job.dataset is not None:
+            dataset = plan.job.dataset.path
+            if "://" not in dataset:  # absolute here: a worker may stand in another folder
+                dataset = str(Path(dataset).expanduser().absolute())
         record, attempts = attempt(
             tools,
             "fetch",
@@ -54,13 +67,27 @@ class Fetch:
             folder,
             digest,
             dataset,
+            plan.job.dataset.split if plan.job.dataset else "",
             inputs_digest,
         )
         return record.model_copy(update={"attempts": attempts})
 
 
+def _reads_text(plan: Plan) -> bool:
+    """Whether a recipe calibrates, or the quality gate compares on texts of the dataset."""
+    gate = plan.job.quality
+    compares = gate.divergence_documents > 0 and gate.divergence_text == "dataset"
+    calibrates = any(option.calibration_samples for option in plan.options)
+    return calibrates or ("evaluate" in plan.flow.stages and compares)
+
+
 def _fetch_here(
-    tools: Tools, folder: Path, digest: str | None, dataset: Path | None, inputs_digest: str
+    tools: Tools,
+    folder: Path,
+    digest: str | None,
+    dataset: str | None,
+    split: str,
+    inputs_digest: str,
 ) -> FetchRecord:
     """In the worker: read, hash, copy what is not there yet."""
     model = tools.models.take(folder)
@@ -72,7 +99,7 @@ def _fetch_here(
     return FetchRecord(
         inputs_digest=inputs_digest,
         model=model,
-        dataset=tools.models.take_dataset(dataset) if dataset is not None else None,
+        dataset=tools.models.take_dataset(dataset, split) if dataset is not None else None,
         licence=licence_of(Path(model.path)),
     )
 

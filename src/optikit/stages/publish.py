@@ -9,19 +9,18 @@ from pathlib import Path
 
 import yaml
 
+from optikit import __version__
 from optikit.adapters.hardware import hardware
 from optikit.core.bundle import HOST, MODEL, PORT, readable, readme, serve_script, serving_facts
 from optikit.core.certify import certify
 from optikit.core.outcome import shipped_trial
+from optikit.core.steptimes import on_paper
 from optikit.errors import OptikitError
+from optikit.journal import raw_digest
+from optikit.spec.candidate import ArtifactRef
 from optikit.spec.plan import Plan
-from optikit.spec.record import (
-    ArtifactRef,
-    Certificate,
-    PublishRecord,
-    QualityVerdict,
-    Trial,
-)
+from optikit.spec.quality import QualityVerdict
+from optikit.spec.record import Certificate, PublishRecord, Trial
 from optikit.spec.serving import ServingConfig
 from optikit.stages._bundle import appearing, licence_files, link_file, link_tree, write_text
 from optikit.stages._projection import project
@@ -44,11 +43,13 @@ class _Shipment:
     serving: ServingConfig
     trial: Trial | None
     quality: QualityVerdict | None
+    simulated: bool = False
 
     @property
     def registers(self) -> bool:
         """Only what was shown to hold the SLO, or was never asked to, becomes a version."""
-        return self.trial is None or self.trial.rate_rps is not None
+        shown = self.trial is None or self.trial.rate_rps is not None
+        return shown and not self.simulated
 
 
 class Publish:
@@ -65,7 +66,8 @@ class Publish:
     quality lost, ``fallback: none``       none                        no          no
     =====================================  ==========================  ==========  ==========
 
-    A second run for the same job replaces the bundle and keeps the version.
+    A simulated job's bundle has ``simulated.json`` in the place of the model, and is registered
+    nowhere. A second run for the same job replaces the bundle and keeps the version.
     """
 
     name = "publish"
@@ -145,6 +147,7 @@ def _shipment(inputs: Inputs, plan: Plan) -> tuple[_Shipment | None, str]:
         serving=trial.serving if trial else default_serving(plan, variant),
         trial=trial,
         quality=next((v for v in verdicts if chosen and v.candidate_id == chosen.id), None),
+        simulated=plan.simulated,
     ), ""
 
 
@@ -166,15 +169,22 @@ def _write(
     if shipment.trial is not None:
         # asked in the pool: figures belong to the node that measures, not to the driver's
         resources = resources_for(plan, serving.devices)
-        machine, _ = attempt(tools, "hardware facts", resources, hardware, bounded=False)
+        folder = tools.journal.folder("trials", shipment.trial.id)
+        raw = [probe.raw for probe in shipment.trial.rate.probes] if shipment.trial.rate else []
+        (machine, raw_sum), _ = attempt(
+            tools, "hardware facts", resources, _seen_there, folder, raw, bounded=False
+        )
         certificate = certify(
             plan,
             shipment.trial,
             job_id=tools.journal.job_id,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            optikit_version=__version__,
             engine_version=version,
             command=readable(command),
-            hardware=machine,
+            hardware=on_paper(plan.sku, serving) if plan.simulated else machine,
+            simulated=plan.simulated,
+            archive_digest=raw_sum,
             quality=shipment.quality,
         )
     proof = certificate.model_dump_json(indent=2) + "\n" if certificate else None
@@ -184,19 +194,24 @@ def _write(
         plan, shipment.name, shipment.recipe, certificate, shipment.quality, fetched.licence
     )
     with appearing(bundle) as work:
-        link_tree(Path(shipment.model.path), work / "model")
+        # without model/ a bundle cannot be served: nothing pretends that the model is there
+        link_tree(Path(shipment.model.path), work if shipment.simulated else work / "model")
         for file in licence_files(Path(fetched.model.path)):
             link_file(file, work / file.name)
         write_text(work / "serving.yaml", yaml.safe_dump(facts, sort_keys=False))
         if proof is not None:
             write_text(work / "certificate.json", proof)
-        script = serve_script(
-            command, environment, f"{plan.job.engine.name} {version}", shipment.name
-        )
+        asked = "vllm" if plan.simulated else f"{plan.job.engine.name} {version}"
+        script = serve_script(command, environment, asked, shipment.name, plan.simulated)
         write_text(work / "serve.sh", script, mode=0o755)
         write_text(work / "README.md", about)
     digest = f"sha256:{hashlib.sha256(proof.encode()).hexdigest()}" if proof else None
     return certificate, digest
+
+
+def _seen_there(folder: Path, raw: list[str | None]) -> tuple[dict[str, str], str | None]:
+    """What the node is that measures, and the digest of the raw files that it wrote."""
+    return hardware(), raw_digest(folder, raw)
 
 
 def _register(

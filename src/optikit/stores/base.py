@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,35 +11,59 @@ from urllib.parse import unquote, urlparse
 
 from pydantic import Field
 
+from optikit.core.calibration import Ready
+from optikit.core.chats import Chat
 from optikit.errors import SpecError
 from optikit.spec.base import Spec
-from optikit.spec.record import ArtifactRef
+from optikit.spec.candidate import ArtifactRef, DatasetFacts
 
-__all__ = ["ModelStore", "ReadTexts", "RegisteredModel", "Texts", "path_of"]
+__all__ = ["BaselineStore", "ModelStore", "ReadTexts", "RegisteredModel", "Texts", "path_of"]
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Usable texts, and what was left out."""
+    """Usable texts and chats, and what was left out."""
 
     texts: tuple[str, ...]
     rows: int
     """Rows read."""
     skipped: dict[str, int]
-    """Rows left out, by reason: empty, duplicate, not text, no text field."""
+    """Rows left out, by reason: empty, duplicate, not text, no text field, malformed chat."""
     field: str | None
     """The field that held the text; None where all files are plain text."""
+    chats: tuple[Chat, ...] = ()
+    """Rows that are chats; ``core.calibration.prepare`` makes texts of them."""
+
+    def facts(self, ready: Ready) -> DatasetFacts:
+        """What became of the rows, after a model's tokenizer had its say."""
+        return DatasetFacts(
+            rows=self.rows,
+            usable=len(ready.texts),
+            skipped=dict(Counter(self.skipped) + Counter(ready.skipped)),
+            cut=ready.cut,
+            field=self.field,
+        )
 
 
 class ReadTexts(Protocol):
     """Reads calibration texts; see stores/datasets.py."""
 
     def __call__(self, path: Path, text_field: str | None = None) -> Texts:
-        """All usable texts of a file or folder.
+        """All usable texts and chats of a file or folder.
 
         Raises:
             DatasetError: no text field, or no usable text at all.
         """
+
+
+class BaselineStore(Protocol):
+    """Scores of uncompressed models, by all that they depend on."""
+
+    def find(self, key: Mapping[str, str]) -> Path | None:
+        """The folder with the files that were kept under this key, None where there is none."""
+
+    def keep(self, key: Mapping[str, str], files: Path) -> None:
+        """Copy the folder's files under the key, whole or not at all."""
 
 
 class RegisteredModel(Spec):
@@ -87,11 +113,15 @@ class ModelStore(Protocol):
             UnsafeInput: pickle weights or code in the folder, or a link that leaves it.
         """
 
-    def take_dataset(self, path: Path) -> ArtifactRef:
+    def take_dataset(self, source: Path | str, split: str = "train") -> ArtifactRef:
         """Bring a dataset (a folder, or one file of JSONL, parquet or text) into the store.
 
+        Args:
+            source: a path, or ``hf://ORG/NAME`` of the Hugging Face hub.
+            split: of a hub's dataset.
+
         Raises:
-            DatasetError: no such path, or no file of these kinds.
+            DatasetError: no such path, no file of these kinds, or the hub cannot be reached.
             UnsafeInput: a link that leaves the folder.
         """
 

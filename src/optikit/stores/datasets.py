@@ -1,20 +1,28 @@
-"""Calibration text from a file or folder of JSONL, parquet or plain text."""
+"""Calibration texts and chats from a file or folder of JSONL, parquet or plain text."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from optikit.core.chats import CHAT_FIELDS, TEXT_FIELDS, Chat, chat_of, chat_of_pair, find_field
 from optikit.errors import DatasetError, UnsafeInput
+from optikit.stores._rows import SUFFIXES, rows_of
 from optikit.stores.base import Texts
 
 __all__ = ["SUFFIXES", "dataset_files", "read_texts"]
 
-SUFFIXES = (".jsonl", ".parquet", ".txt")
-_LIKELY = ("text", "content", "prompt", "instruction", "question", "document", "body")
+_HEAD = 1000
+"""Rows that are looked at to find the field."""
+
+
+class _LeftOut(Exception):
+    """A row that is not used; its first argument is the reason that is counted."""
 
 
 def dataset_files(path: Path) -> list[Path]:
@@ -45,93 +53,124 @@ def dataset_files(path: Path) -> list[Path]:
 
 
 def read_texts(path: Path, text_field: str | None = None) -> Texts:
-    """All usable texts, in the order of the files' names and rows.
+    """All usable texts and chats, in the order of the files' names and rows.
+
+    Files are read as a stream; of what they hold, each different text or chat is kept once.
 
     Args:
-        text_field: the field that holds the text; None: found among usual names, or the only
-            field whose values are text.
+        text_field: the field that holds the text or the chat, or several joined by ``+``: the last
+            one is the answer to the others. None: see core/chats.py; it is looked for in the first
+            1,000 rows.
 
     Raises:
-        DatasetError: no text field (names the fields seen), or no usable text at all.
+        DatasetError: no text field (names the fields seen), a row that cannot be read (names file
+            and line), or no usable text at all.
     """
+    files = dataset_files(path)
+    head = _head(files)
+    field = text_field or find_field([row for _, row in head])
+    missing = _no_field(*head[0], text_field) if head else ""
+    if field is None and missing and all(file.suffix != ".txt" for file in files):
+        raise DatasetError(missing)
     skipped: Counter[str] = Counter()
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     texts: list[str] = []
-    rows, field, first = 0, text_field, ""
-    for file in dataset_files(path):
-        for row in _rows(file):
+    chats: list[Chat] = []
+    rows, first = 0, ""
+    for file in files:
+        for row in rows_of(file):
             rows += 1
-            text = row
-            if isinstance(row, dict):
-                first = first or _no_field(file, text_field, row)
-                field = field or _find_field(row)
-                if field is None or field not in row:
-                    skipped["no text field"] += 1
-                    continue
-                text = row[field]
-            if text is None or (isinstance(text, str) and not text.strip()):
-                skipped["empty"] += 1
-            elif not isinstance(text, str) or not _encodes(text):
-                skipped["not text"] += 1
-            elif text in seen:
-                skipped["duplicate"] += 1
+            try:
+                value = row if isinstance(row, str) else _value(row, field)
+                mark = _mark(value)
+                if mark in seen:
+                    raise _LeftOut("duplicate")
+            except _LeftOut as left_out:
+                reason, *why = left_out.args
+                skipped[reason] += 1
+                first = first or (f"; {file} row {rows}: {why[0]}" if why else "")
+                continue
+            seen.add(mark)
+            if isinstance(value, Chat):
+                chats.append(value)
             else:
-                seen.add(text)
-                texts.append(text)
-    if skipped["no text field"] == rows and first:
-        raise DatasetError(first)
-    if not texts:
+                texts.append(value)
+    if rows and skipped["no text field"] == rows:
+        raise DatasetError(missing)
+    if not texts and not chats:
         raise DatasetError(
-            f"dataset: {path} has no usable text: {rows} rows read, left out {dict(skipped)}"
+            f"dataset: {path} has no usable text: {rows} rows read, left out {dict(skipped)}{first}"
         )
-    return Texts(tuple(texts), rows, dict(skipped), field)
+    return Texts(tuple(texts), rows, dict(skipped), field, tuple(chats))
 
 
-def _rows(file: Path) -> Iterator[Any]:
-    if file.suffix == ".txt":
-        # paragraphs: an empty line divides two texts
-        yield from (part.strip() for part in file.read_text(errors="replace").split("\n\n"))
-    elif file.suffix == ".jsonl":
-        with file.open(encoding="utf-8", errors="replace") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise DatasetError(f"dataset: {file} line {number}: {error}") from None
-                if not isinstance(row, dict | str):
-                    raise DatasetError(
-                        f"dataset: {file} line {number}: a row is an object or a text, "
-                        f"found {type(row).__name__}"
-                    )
-                yield row
-    else:
-        import pyarrow.parquet
-
-        try:
-            for batch in pyarrow.parquet.ParquetFile(file).iter_batches():
-                yield from batch.to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
-            raise DatasetError(f"dataset: {file} is no whole parquet file: {error}") from None
+def _head(files: Sequence[Path]) -> list[tuple[Path, dict[str, Any]]]:
+    """The first objects, and the files they are in."""
+    tables = (file for file in files if file.suffix != ".txt")
+    rows = ((file, row) for file in tables for row in rows_of(file) if isinstance(row, dict))
+    return list(islice(rows, _HEAD))
 
 
-def _encodes(text: str) -> bool:
-    """A lone surrogate is in no encoding, and no tokenizer takes it."""
+def _value(row: dict[str, Any], field: str | None) -> str | Chat:
+    if field is None:
+        raise _LeftOut("no text field")
+    if field in row:
+        value = row[field]
+        if isinstance(value, list):
+            return _chat(chat_of, value, row.get("tools"))
+        if value is None:
+            raise _LeftOut("empty")
+        if field in CHAT_FIELDS and not isinstance(value, str):
+            raise _LeftOut("malformed chat", f"{field} is {type(value).__name__}, not a list")
+        return _text(value)
+    *asked, last = field.split("+")
+    if not asked or asked[0] not in row or last not in row:
+        raise _LeftOut("no text field")
+    parts = [row.get(name) for name in asked]
+    for part in (parts[0], row[last]):
+        if part is None or part == [] or (isinstance(part, str) and not part.strip()):
+            raise _LeftOut("empty")
+    if not isinstance(row[last], str | list):
+        raise _LeftOut("not text")
+    return _chat(chat_of_pair, parts, row[last])
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _LeftOut("not text")
+    if not value.strip():
+        raise _LeftOut("empty")
+    return value
+
+
+def _chat(make: Any, *parts: object) -> Chat:
     try:
-        text.encode()
+        chat: Chat = make(*parts)
+    except ValueError as error:
+        raise _LeftOut("malformed chat", str(error)) from None
+    if chat.blank:
+        raise _LeftOut("empty")
+    return chat
+
+
+def _mark(value: str | Chat) -> bytes:
+    """Tells equal rows apart without keeping them twice.
+
+    A lone surrogate is in no encoding, and no tokenizer takes it: such a row is no text.
+    """
+    if isinstance(value, str):
+        whole = "t" + _text(value)
+    else:
+        facts = [value.messages, value.tools]
+        whole = "c" + json.dumps(facts, ensure_ascii=False, sort_keys=True, default=str)
+    try:
+        return hashlib.blake2b(whole.encode(), digest_size=16).digest()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise _LeftOut("not text") from None
 
 
-def _find_field(row: dict[str, Any]) -> str | None:
-    likely = [name for name in _LIKELY if isinstance(row.get(name), str)]
-    textual = [name for name, value in row.items() if isinstance(value, str)]
-    return (likely or textual)[0] if likely or len(textual) == 1 else None
-
-
-def _no_field(file: Path, field: str | None, row: dict[str, Any]) -> str:
+def _no_field(file: Path, row: dict[str, Any], field: str | None) -> str:
     seen = ", ".join(f"{name} ({type(value).__name__})" for name, value in row.items()) or "none"
-    asked = f"the field {field!r}" if field else f"a text field (usual names: {', '.join(_LIKELY)})"
+    usual = ", ".join((*CHAT_FIELDS, *TEXT_FIELDS))
+    asked = f"the field {field!r}" if field else f"a text field (usual names: {usual})"
     return f"dataset: {file} has not {asked}; fields seen: {seen}. Name it in dataset.text_field."

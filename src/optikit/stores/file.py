@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Literal
 
 from optikit.errors import BadInput, DatasetError, UnknownName, nearest
-from optikit.spec.record import ArtifactRef
+from optikit.spec.candidate import ArtifactRef
 from optikit.stores._folder import DATASET_SUFFIXES, dataset_files, model_files
 from optikit.stores.base import RegisteredModel
+from optikit.stores.hub import SCHEME, download
 
-__all__ = ["FileModelStore", "folder_digest"]
+__all__ = ["FileModelStore", "folder_digest", "model_digest"]
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,127}")
 _CHUNK = 1 << 20
@@ -147,16 +148,13 @@ class FileModelStore:
             shutil.rmtree(path, ignore_errors=True)
         return artifact
 
-    def take_dataset(self, path: Path) -> ArtifactRef:
-        """Bring a dataset (a folder, or one file of JSONL, parquet or text) into the store.
-
-        Other files of a folder stay behind. The artifact is always a folder.
-
-        Raises:
-            DatasetError: no such path, or no file of these kinds.
-            UnsafeInput: a link that leaves the folder.
-        """
-        path = path.absolute()
+    def take_dataset(self, source: Path | str, split: str = "train") -> ArtifactRef:
+        """As stores/base.py. Other files of a folder stay behind; the artifact is a folder."""
+        if str(source).startswith(SCHEME):
+            self._artifacts.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".hub-", dir=self._artifacts) as folder:
+                return self.take_dataset(download(str(source), Path(folder), split))
+        path = Path(source).absolute()
         if not path.exists():
             raise DatasetError(f"no dataset at {path}; give a folder or file that exists")
         root = path if path.is_dir() else path.parent
@@ -229,6 +227,16 @@ class FileModelStore:
     def _next_version(self, name: str) -> str:
         taken = [entry.stem for entry in (self._models / name).glob("*.json")]
         return str(max((int(v) for v in taken if v.isdecimal()), default=0) + 1)
+
+
+def model_digest(folder: Path) -> str:
+    """Digest that the store gives a model folder, ``sha256:`` first.
+
+    Raises:
+        BadInput: no model in it, or one that is not whole.
+        UnsafeInput: pickle weights or code, or a link that leaves it.
+    """
+    return f"sha256:{folder_digest(folder, model_files(folder))}"
 
 
 def folder_digest(root: Path, names: Sequence[str]) -> str:

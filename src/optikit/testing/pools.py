@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import pytest
 
-from optikit.errors import BadInput, WorkerDied
+from optikit.errors import BadInput, OptikitError, WorkerDied
 from optikit.pools.base import Pool, Pools, Resources
 
 __all__ = ["PoolContract"]
@@ -26,6 +26,11 @@ def add(a: int, b: int) -> int:
 def refuse(word: str) -> None:
     """A task that raises."""
     raise BadInput(f"refused {word}")
+
+
+def stumble() -> None:
+    """A task in which a library fails."""
+    raise KeyError("model.layers")
 
 
 def own_pid() -> int:
@@ -72,6 +77,11 @@ class PoolContract:
         with pytest.raises(BadInput, match=r"^refused this$"):
             pool.submit(refuse, "this", resources=ONE).result(120)
 
+    def test_a_librarys_exception_is_told_in_our_words(self, pool: Pool) -> None:
+        """So that it crosses processes whatever it is, and a stage can make it a record."""
+        with pytest.raises(OptikitError, match=r"stumble failed: KeyError: 'model\.layers'"):
+            pool.submit(stumble, resources=ONE).result(120)
+
     def test_each_task_has_a_fresh_worker(self, pool: Pool) -> None:
         """No task sees what another left in a process, and the process is gone afterwards."""
         if not self.isolated:
@@ -101,6 +111,8 @@ class PoolContract:
             with pytest.raises(WorkerDied):
                 future.result(30)
         assert not alive(int(mark.read_text()))
+        with pytest.raises(OptikitError, match="pool was closed"):
+            pool.submit(own_pid, resources=ONE)
 
 
 def alive(pid: int) -> bool:

@@ -32,6 +32,7 @@ class Mlflow:
     ) -> str | None:
         """See the protocol; the bundle's certificate and serving.yaml become run artifacts."""
         tags = {**tags, "optikit.job_id": job_id}
+        simulated = {key: value for key, value in tags.items() if key == "optikit.simulated"}
         with tracking(home) as store:
             run = store.run(job_id, params=params, metrics=metrics, tags=tags)
             for trial in trials:
@@ -39,7 +40,7 @@ class Mlflow:
                     f"{job_id}/{trial.id}",
                     params=trial_params(trial),
                     metrics=trial_metrics(trial),
-                    tags=_trial_tags(job_id, trial),
+                    tags=_trial_tags(job_id, trial) | simulated,
                     parent=run,
                     failed=trial.state == "failed",
                 )

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from optikit.spec.plan import ResolvedSpace
-from optikit.tuners._grid import ListedStudy, grid
-from optikit.tuners.base import Study
+from optikit.core.space import Space
+from optikit.tuners._grid import ListedStudy, shuffled, walk
+from optikit.tuners.base import Prior, Seen, Study
 
 __all__ = ["TUNER"]
 
 
 class Random:
-    """A permutation of the grid that the seed alone decides."""
+    """A permutation of the legal points that the seed alone decides."""
 
     name = "random"
+    needs_prior = False
+    keeps_study = False
 
-    def start(self, space: ResolvedSpace, seed: int, storage: Path) -> Study:
+    def start(
+        self,
+        space: Space,
+        seed: int,
+        storage: Path,
+        *,
+        url: str | None = None,
+        prior: Prior | None = None,
+        known: Sequence[Seen] = (),
+    ) -> Study:
         """A new search, or the one that ``storage`` (a folder) holds from before."""
-        points = grid(space)
-        order = np.random.default_rng(seed).permutation(len(points))
-        return ListedStudy([points[index] for index in order], storage)
+        return ListedStudy(walk(space, shuffled(space.combinations, seed)), storage, known)
 
 
 TUNER = Random()

@@ -63,13 +63,13 @@ def test_the_table_shows_every_default_and_the_shapes_source(
     for word in (
         "70.55 B parameters",
         "Poisson".lower(),
-        "300 requests a probe",
+        "probes as large as they must be",
         "everyday_facts",
         "fallback none",
         "512 prompt",
         "device-hours",
         "shipped",
-        "tpe",
+        "gp_prior",
     ):
         assert word in text
 
@@ -162,3 +162,28 @@ def test_one_damaged_job_hides_no_other(home: Path, capsys: pytest.CaptureFixtur
     assert main(["list", "--json"]) == 0
     rows = {row["id"]: row["state"] for row in json.loads(capsys.readouterr().out)}
     assert rows == {whole.job_id: "starting", broken.job_id: "damaged"}
+
+
+def test_a_simulated_plan_needs_no_dataset_and_says_simulated(
+    spec: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = spec(engine="simulated", dataset=None)
+    assert main(["plan", path, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["simulated"] is True
+    assert found["calibration_samples"] == 0
+    assert main(["plan", path]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("SIMULATED: Plan")
+    assert "65%" in text
+    assert main(["plan", spec(), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["simulated"] is False
+
+
+def test_an_unknown_simulated_model_names_the_shapes_that_ship(
+    spec: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", spec(engine="simulated", model={"name": "nosuch"})]) == 2
+    said = capsys.readouterr().err
+    assert "llama-70b" in said
+    assert "model.uri" in said

@@ -84,3 +84,12 @@ def test_the_corners_count_twice_where_both_variants_are_measured() -> None:
     progress = Progress(plan)
     progress.feed(STARTED)
     assert "[0/8 ended]" in shown(progress)
+
+
+def test_every_line_of_a_simulated_job_says_so() -> None:
+    progress = Progress(small_plan().model_copy(update={"simulated": True}))
+    progress.feed(STARTED)
+    assert progress.line.startswith("SIMULATED: ")
+    assert "SIMULATED: " in shown(progress)
+    progress.feed({"kind": "reaped"})
+    assert progress.line == "", "what is worth no line stays so"

@@ -170,3 +170,13 @@ def test_ties_go_to_fewer_devices_then_to_the_earlier() -> None:
 def test_without_a_feasible_trial_there_is_no_best() -> None:
     assert best([]) is None
     assert best([trial("x", result("infeasible")), trial("y", None)]) is None
+
+
+def test_a_goodput_that_is_missed_counts_by_its_share() -> None:
+    slo = Slo.parse("goodput(ttft <= 1 s) >= 90 %")
+    missed = probe(1.0, 1.0)
+    missed["measurement"]["bounds"] = [
+        {"bound": str(slo.bounds[0]), "allowed": 0.1, "counted": 60, "over": 18, "share": 0.3,
+         "low": 0.2, "high": 0.4, "effective": 60.0}
+    ]  # fmt: skip
+    assert slo_penalty(result("infeasible", probes=(missed,)), slo) == pytest.approx(-2.0)

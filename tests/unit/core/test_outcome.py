@@ -6,7 +6,8 @@ import pytest
 
 from optikit.core.outcome import after_evaluate, final, shipped_trial
 from optikit.spec.plan import Plan
-from optikit.spec.record import BenchmarkRecord, EvaluateRecord, QualityVerdict, Trial, TuneRecord
+from optikit.spec.quality import QualityVerdict
+from optikit.spec.record import BenchmarkRecord, EvaluateRecord, Trial, TuneRecord
 from tests.specs import small_plan
 
 
@@ -102,3 +103,23 @@ def test_an_open_question_outranks_a_no() -> None:
         winner=None,
     )
     assert final(plan(), gate("kept", "c0"), None, tune).exit_code == 4
+
+
+def test_a_simulated_jobs_message_says_so_and_no_gate_stops_it() -> None:
+    simulated = plan(quality={"on_cannot_tell": "stop"}).model_copy(update={"simulated": True})
+    assert after_evaluate(simulated, gate("cannot tell", "c0")) is None
+    tune = TuneRecord(inputs_digest="d", trials=(trial("t0", "pass"),), winner="t0")
+    found = final(simulated, gate("cannot tell", "c0"), None, tune)
+    assert (found.state, found.verdict) == ("done", "pass")
+    assert found.message.startswith("SIMULATED: ")
+    assert "are sustained, without an SLO" in found.message
+
+
+def test_a_model_that_nobody_could_serve_was_not_lost_in_quality() -> None:
+    for word, told in (("unsupported", "made and served"), ("lost", "kept the quality within")):
+        ended = after_evaluate(plan(), gate(word, None))
+        assert ended is not None
+        assert ended.exit_code == 3
+        assert told in ended.message
+        shipped = final(plan(flow="quantize", fallback="baseline"), gate(word, None), None, None)
+        assert told in shipped.message

@@ -6,9 +6,16 @@ from typing import Any
 
 import pytest
 
-from optikit.core.verdict import judge_closed, judge_open
+from optikit.core.verdict import (
+    LAG_SHARE,
+    client_late,
+    gross_lag,
+    judge_closed,
+    judge_evidence,
+    judge_open,
+)
 from optikit.spec.job import MethodChoice
-from optikit.spec.record import Measurement, Quantile
+from optikit.spec.record import BoundEvidence, Measurement, Quantile
 from optikit.spec.slo import Slo
 
 METHOD = MethodChoice()
@@ -84,11 +91,13 @@ def test_backlog_fails_also_where_no_slo_is_asked() -> None:
 
 
 def test_all_bounds_must_hold() -> None:
-    both = Slo.parse(["p95(e2e) <= 500 ms", "p95(e2e) <= 390 ms"])
-    found = judge_open(both, _measured(), METHOD)
+    both = Slo.parse(["p95(e2e) <= 500 ms", "p50(ttft) <= 90 ms"])
+    measured = _measured()
+    ttft = Quantile(metric="ttft", percentile=50.0, value_ms=95.0, low_ms=91.0, high_ms=99.0)
+    measured = measured.model_copy(update={"quantiles": (*measured.quantiles, ttft)})
+    found = judge_open(both, measured, METHOD)
     assert found.verdict == "fail"
-    assert "390" in found.reason
-    assert "500" not in found.reason
+    assert found.reason == "p50(ttft) 95 ms > 90 ms"
 
 
 def test_client_lag_voids_before_anything_else() -> None:
@@ -153,3 +162,72 @@ def test_failed_requests_void_the_closed_loop() -> None:
     assert judge_closed(SLO, failed).verdict == "void"
     nothing = _closed(completed=0, failed=10, quantiles=(), mean_e2e_ms=0.0)
     assert judge_closed(NO_SLO, nothing).verdict == "void"
+
+
+# ---- by intervals
+
+
+def _seen(share: float, low: float, high: float, **changes: Any) -> Measurement:
+    seen = BoundEvidence(
+        bound="p95(e2e) <= 500 ms",
+        allowed=0.05,
+        counted=300,
+        over=round(300 * share),
+        share=share,
+        low=low,
+        high=high,
+        effective=200,
+    )
+    return _measured(**({"bounds": (seen,)} | changes))
+
+
+def test_intervals_decide() -> None:
+    passed = judge_evidence(SLO, _seen(0.02, 0.01, 0.05), METHOD)
+    assert passed.verdict == "pass"
+    assert passed.margins["p95(e2e) <= 500 ms"] == pytest.approx(0.6)
+    assert "2.00% over it (1.00% to 5.00%), 5 % allowed" in passed.reason
+    assert judge_evidence(SLO, _seen(0.02, 0.01, 0.06), METHOD).verdict == "inconclusive"
+    assert judge_evidence(SLO, _seen(0.07, 0.04, 0.10), METHOD).verdict == "inconclusive"
+    assert judge_evidence(SLO, _seen(0.08, 0.051, 0.10), METHOD).verdict == "fail"
+
+
+def test_a_closed_loop_that_only_points_the_way_passes_unless_it_surely_failed() -> None:
+    assert judge_evidence(SLO, _seen(0.07, 0.04, 0.3), METHOD, scan=True).verdict == "pass"
+    assert judge_evidence(SLO, _seen(0.17, 0.06, 0.3), METHOD, scan=True).verdict == "fail"
+    assert judge_evidence(NO_SLO, _measured(slope=None), METHOD, scan=True).verdict == "pass"
+
+
+def test_a_backlog_that_surely_grows_fails_whatever_the_bounds_say() -> None:
+    held = {"share": 0.0, "low": 0.0, "high": 0.01}
+    grows = _seen(**held, slope=1.2, slope_low=1.1, slope_high=1.3)
+    found = judge_evidence(SLO, grows, METHOD)
+    assert found.verdict == "fail"
+    assert "the backlog grows" in found.reason
+    maybe = _seen(**held, slope=1.1, slope_low=1.0, slope_high=1.2)
+    assert judge_evidence(SLO, maybe, METHOD).verdict == "inconclusive"
+    assert judge_evidence(NO_SLO, _measured(slope=1.04, slope_low=1.0), METHOD).verdict == "pass"
+    assert judge_evidence(NO_SLO, _measured(slope=None), METHOD).verdict == "inconclusive"
+
+
+def test_lag_counts_where_it_is_large_against_the_limits_at_stake() -> None:
+    most = LAG_SHARE * 500  # as large as the method's own 50 ms
+    fine, late = _seen(0.0, 0.0, 0.01, lag=most), _seen(0.0, 0.0, 0.01, lag=most + 1)
+    assert client_late(fine, METHOD) is None
+    assert not gross_lag(fine, METHOD)
+    assert gross_lag(late, METHOD)
+    assert judge_evidence(SLO, fine, METHOD).verdict == "pass"
+    found = judge_evidence(SLO, late, METHOD)
+    assert found.verdict == "void"
+    assert "the client sent late" in found.reason
+    tight = fine.bounds[0].model_copy(update={"bound": "p50(ttft) <= 50 ms"})
+    said = client_late(fine.model_copy(update={"bounds": (tight,)}), METHOD)
+    assert said == "the client sent late: p99 lag 50 ms, up to 5 ms would do"
+    assert client_late(_measured(quantiles=()), METHOD) is None
+
+
+def test_failures_come_before_intervals() -> None:
+    held = _seen(0.0, 0.0, 0.01, failed=4, completed=296, error_sample="HTTP 500: oh")
+    assert judge_evidence(SLO, held, METHOD).verdict == "fail"
+    assert judge_evidence(SLO, held, METHOD, broken=4).verdict == "void"
+    few = held.model_copy(update={"failed": 3, "completed": 297})
+    assert judge_evidence(SLO, few, METHOD).verdict == "pass"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optikit.engines import _vllm_flags
-from optikit.engines._vllm_flags import arguments
+from optikit.engines._vllm_flags import arguments, must_be_known
 from optikit.errors import BadInput
 from optikit.spec.serving import Flag, ServingConfig
 
@@ -45,32 +46,41 @@ def test_a_cpu_has_no_gpu_memory_and_false_is_not_said() -> None:
     assert "--enforce-eager" not in words
 
 
+def test_what_a_search_may_switch_on() -> None:
+    words = flags(
+        data_parallel=4,
+        kv_cache_dtype="fp8",
+        block_size=32,
+        scheduling_policy="priority",
+        speculative_ngram=3,
+        enable_prefix_caching=True,
+    )
+    ngram = words[words.index("--speculative-config") + 1]
+    assert json.loads(ngram) == {
+        "method": "ngram",
+        "num_speculative_tokens": 3,
+        "prompt_lookup_max": 4,
+        "prompt_lookup_min": 2,
+    }
+    assert words[words.index("0.85") + 1 :] == [
+        *("--data-parallel-size", "4", "--kv-cache-dtype", "fp8", "--block-size", "32"),
+        *("--scheduling-policy", "priority", "--speculative-config", ngram),
+        *("--enable-prefix-caching", "--disable-uvicorn-access-log"),
+    ]
+
+
 def test_booleans_and_values_of_extra_flags() -> None:
     words = flags(
-        ("async_scheduling", False), ("enable_chunked_prefill", True), ("kv-cache-dtype", "fp8"),
+        ("async_scheduling", False), ("enable_chunked_prefill", True), ("swap-space", "fp8"),
         ("num-gpu-blocks-override", 64), ("--compilation-config", '{"level": 3}'),
     )  # fmt: skip
     assert words[-5:] == [
         "--no-async-scheduling",
         "--enable-chunked-prefill",
-        "--kv-cache-dtype=fp8",
+        "--swap-space=fp8",
         "--num-gpu-blocks-override=64",
         '--compilation-config={"level": 3}',
     ]
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        (("enable_prefix_caching", True), "--enable-prefix-caching"),
-        (("enable-prefix-caching", False), "--no-enable-prefix-caching"),
-        (("no-enable-prefix-caching", True), "--no-enable-prefix-caching"),
-    ],
-)
-def test_prefix_caching_is_off_unless_the_caller_speaks_of_it(
-    said: tuple[str, bool], expected: str
-) -> None:
-    assert [word for word in flags(said) if "prefix-caching" in word] == [expected]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +88,11 @@ def test_prefix_caching_is_off_unless_the_caller_speaks_of_it(
     [
         ("tensor_parallel_size", "'tensor_parallel' of the serving config"),
         ("no-enforce-eager", "'enforce_eager' of the serving config"),
+        ("enable_prefix_caching", "'enable_prefix_caching' of the serving config"),
+        ("no-enable-prefix-caching", "'enable_prefix_caching' of the serving config"),
+        ("kv-cache-dtype", "'kv_cache_dtype' of the serving config"),
+        ("speculative-config", "'speculative_ngram' of the serving config"),
+        ("data-parallel-si", "'data_parallel' of the serving config"),  # takes beginnings too
         ("host", "set by OptiKIT"),
         ("--api-key", "set by OptiKIT"),
         ("config", "set by OptiKIT"),
@@ -96,6 +111,34 @@ def test_flags_that_are_not_the_callers(name: str, said: str) -> None:
 
 def test_a_longer_name_than_a_refused_one_is_allowed() -> None:
     assert "--config-format=hf" in flags(("config-format", "hf"))
+    assert "--kv-cache-dtype-skip-layers=1" in flags(("kv-cache-dtype-skip-layers", 1))
+
+
+KNOWN = ("swap-space", "async-scheduling", "compilation-config", "max-loras", "max-lora-rank")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["swap_space", "no-async-scheduling", "compilation-config.level", "swap-sp", "--max-loras"],
+)
+def test_a_flag_that_vllm_knows(name: str) -> None:
+    serving = SERVING.model_copy(update={"extra_flags": ((name, 1),)})
+    must_be_known(serving, KNOWN)
+    must_be_known(serving, ())  # nothing was read: nothing is refused
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("swop-space", "'swop-space' is unknown to the installed vLLM; did you mean 'swap-space'"),
+        ("max-lo", "'max-lo' is unknown"),  # the beginning of two
+        ("qqq", "--help=all"),
+    ],
+)
+def test_a_flag_that_vllm_does_not_know(name: str, said: str) -> None:
+    serving = SERVING.model_copy(update={"extra_flags": (("swap-space", 1), (name, 1))})
+    with pytest.raises(BadInput, match=said):
+        must_be_known(serving, KNOWN)
 
 
 @given(st.text("abcdefgh-_.XY= \n\0\"';$", max_size=20), st.text(max_size=20))

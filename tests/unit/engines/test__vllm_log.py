@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optikit.engines._vllm_log import CAUSES, explain, useful_lines
+from optikit.engines._vllm_log import CAUSES, explain, failure_of, useful_lines
 
 EXAMPLES = {
     "illegal flag": "api_server.py: error: unrecognized arguments: --no-such-flag",
@@ -40,6 +40,22 @@ def test_every_cause_has_an_example() -> None:
 @pytest.mark.parametrize(("name", "log"), [*EXAMPLES.items(), *MORE])
 def test_causes_are_told_apart(name: str, log: str) -> None:
     assert explain(log, 1).startswith(f"likely cause: {name};")
+
+
+CLASSES = {"illegal value": "illegal flag", "port in use": "crash", "unreadable model": "crash"}
+
+
+@pytest.mark.parametrize(("name", "log"), [*EXAMPLES.items(), *MORE])
+@pytest.mark.parametrize("code", [1, 137, None])
+def test_the_class_follows_the_log_where_it_speaks(name: str, log: str, code: int | None) -> None:
+    assert failure_of(log, code) == CLASSES.get(name, name)
+
+
+@pytest.mark.parametrize(
+    ("code", "found"), [(1, "crash"), (139, "crash"), (137, "out of memory"), (None, "timeout")]
+)
+def test_the_class_follows_the_code_where_the_log_is_silent(code: int | None, found: str) -> None:
+    assert failure_of("INFO 11-24 09:07:18 [a.py:1] loading", code) == found
 
 
 def test_the_flag_is_named() -> None:

@@ -17,7 +17,14 @@ from optikit.engines import ENGINES, vllm
 from optikit.engines._vllm_flags import arguments
 from optikit.engines.base import Engine, Server
 from optikit.engines.vllm import ENGINE, Vllm, _passed_on, _Running, _wait_until_ready
-from optikit.errors import EngineDied, EngineError, EngineStartFailed, PortInUse
+from optikit.errors import (
+    BadInput,
+    EngineDied,
+    EngineError,
+    EngineStartFailed,
+    NoKernel,
+    PortInUse,
+)
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.serving import ServingConfig
 
@@ -69,6 +76,27 @@ def test_the_plain_command() -> None:
         *("--host", "0.0.0.0", "--port", "8000"),
     ]
     assert words[11:] == arguments(SERVING, "gpu")
+
+
+def test_a_flag_that_the_installed_vllm_does_not_know_is_refused_before_a_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {PYTHON: frozenset({"swap-space"})}
+    monkeypatch.setattr(Vllm, "interpreter", lambda self: PYTHON)
+    monkeypatch.setattr(vllm, "known_flags", known.__getitem__)
+    engine = Vllm(PYTHON)
+    engine.check(SERVING.model_copy(update={"extra_flags": (("swap_space", 4),)}), "gpu")
+    serving = SERVING.model_copy(update={"extra_flags": (("swapspace", 4),)})
+    with pytest.raises(BadInput, match="did you mean 'swap-space'"):
+        engine.check(serving, "gpu")
+    known.clear()  # asked no more where there is nothing to ask about
+    engine.check(SERVING, "gpu")
+
+    def nowhere(self: Vllm) -> Path:
+        raise EngineError("no engine environment")
+
+    monkeypatch.setattr(Vllm, "interpreter", nowhere)
+    engine.check(serving, "gpu")
 
 
 # ---- environment
@@ -247,6 +275,7 @@ def test_an_ended_process_fails_at_once(
         _wait_until_ready(server, SERVING, 600.0, 600.0)
     assert clock[0] < 2.0
     assert "older" not in str(error.value)
+    assert error.value.cause == "illegal flag"
 
 
 def test_a_refused_first_request_names_the_answer_and_the_cause(
@@ -254,8 +283,9 @@ def test_a_refused_first_request_names_the_answer_and_the_cause(
 ) -> None:
     answers(monkeypatch, http_error(500, "EngineCore encountered an issue"))
     server = running(tmp_path, Process(code=1, looks=9), NO_KERNEL)
-    with pytest.raises(EngineStartFailed, match=r"HTTP 500: EngineCore enc.*no kernel"):
+    with pytest.raises(NoKernel, match=r"HTTP 500: EngineCore enc.*no kernel") as error:
         _wait_until_ready(server, SERVING, 600.0, 600.0)
+    assert error.value.cause == "no kernel"
 
 
 def test_a_short_answer_is_no_readiness(
@@ -268,15 +298,20 @@ def test_a_short_answer_is_no_readiness(
 
 def test_the_deadline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clock: list[float]) -> None:
     answers(monkeypatch, ConnectionRefusedError())
-    with pytest.raises(EngineStartFailed, match=r"within 30 s; likely cause: slow start"):
+    with pytest.raises(EngineStartFailed, match=r"within 30 s; likely cause: slow") as error:
         _wait_until_ready(running(tmp_path, Process()), SERVING, 30.0, 30.0)
+    assert error.value.cause == "timeout"
     assert clock[0] == pytest.approx(30.0, abs=0.5)
 
 
 def test_check_is_silent_while_it_runs_and_tells_the_end(tmp_path: Path) -> None:
     running(tmp_path, Process()).check()
-    with pytest.raises(EngineDied, match=r"trial t03.*code 137.*killed \(SIGKILL\)"):
+    with pytest.raises(EngineDied, match=r"trial t03.*code 137.*killed \(SIGKILL\)") as error:
         running(tmp_path, Process(code=137)).check()
+    assert error.value.cause == "out of memory"
+    with pytest.raises(EngineDied) as error:
+        running(tmp_path, Process(code=139)).check()
+    assert error.value.cause == "crash"
 
 
 def test_a_taken_port_is_refused_before_anything_starts(

@@ -87,3 +87,15 @@ def test_any_value_is_a_job_or_a_spec_error(key: str, value: object) -> None:
     except SpecError:
         return  # any other error fails the test
     assert OptimizationJob.model_validate_json(job.model_dump_json()) == job
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:hush@db/x", "postgresql://db/x?password=hush", "nothing", "ftp://hush"]
+)
+def test_a_database_with_its_password_is_refused_and_not_repeated(url: str) -> None:
+    spec = {"model": {"name": "m"}, "compute": {"sku": "CPU_2"}, "tuner": {"storage": url}}
+    with pytest.raises(SpecError, match=r"tuner\.storage") as caught:
+        OptimizationJob.parse(spec)
+    assert "hush" not in str(caught.value)
+    kept = {**spec, "tuner": {"storage": "postgresql://me@db/x"}}
+    assert OptimizationJob.parse(kept).tuner.storage == "postgresql://me@db/x"

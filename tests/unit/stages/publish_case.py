@@ -17,25 +17,25 @@ from optikit.core.plan import make_plan
 from optikit.core.shape import shape_from_config
 from optikit.flows import FLOWS
 from optikit.pools.base import Resources
+from optikit.spec.candidate import ArtifactRef, Candidate
 from optikit.spec.job import OptimizationJob
 from optikit.spec.plan import Plan
+from optikit.spec.quality import QualityVerdict
 from optikit.spec.recipe import EngineFacts, RecipeFacts
 from optikit.spec.record import (
-    ArtifactRef,
     BenchmarkRecord,
-    Candidate,
     Certificate,
     CompressRecord,
     EvaluateRecord,
     FetchRecord,
     PublishRecord,
-    QualityVerdict,
     Trial,
     TuneRecord,
 )
 from optikit.spec.serving import ServingConfig
 from optikit.stages.base import Inputs, Tools
 from optikit.stages.publish import STAGE
+from optikit.stores.baselines import FileBaselines
 from optikit.stores.file import FileModelStore
 
 FACTS = EngineFacts(name="fake", serves={"cpu": ("none", "W8A8")})
@@ -88,6 +88,11 @@ class Journal:
 
     def event(self, kind: str, **facts: Any) -> None:
         self.events.append((kind, facts))
+
+    def folder(self, *parts: str) -> Path:
+        path = self.home.joinpath("jobs", self.job_id, *parts)
+        path.mkdir(parents=True, exist_ok=True)
+        return path
 
     def kinds(self) -> list[str]:
         return [kind for kind, _ in self.events]
@@ -157,7 +162,7 @@ def plan(**spec: Any) -> Plan:
     )
     flow = FLOWS.load(job.flow)
     shape = shape_from_config(config, "test")
-    return make_plan(job, flow, shape, FACTS, recipe if flow.compresses else None)
+    return make_plan(job, flow, shape, FACTS, [recipe] if flow.compresses else [])
 
 
 def trial(name: str, model: ArtifactRef, variant: str, rate: float | None) -> Trial:
@@ -235,22 +240,16 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
         engine=cast(Any, Engine()),
         generator=cast(Any, None),
         evaluator=cast(Any, None),
-        recipe=None,
+        logprobs=cast(Any, None),
+        recipes={},
         tuner=cast(Any, None),
+        runner=cast(Any, None),
         models=store,
+        baselines=FileBaselines(home),
         read_texts=cast(Any, None),
         tracker=tracker,
     )
-    candidate = Candidate(
-        id="c0",
-        recipe="int_w8a8",
-        model=compressed,
-        wall_s=1.0,
-        peak_memory_bytes=1,
-        samples=0,
-        sample_digest=None,
-        sample_seed=0,
-    )
+    candidate = Candidate(id="c0", recipe="int_w8a8", model=compressed, wall_s=1.0)
     case = Case(tools, Inputs(), plan(), journal, tracker, compressed, fetched)
     case.inputs = Inputs(
         fetch=FetchRecord(inputs_digest="d", model=fetched, dataset=None, licence="Apache-2.0"),

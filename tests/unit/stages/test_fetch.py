@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 
 from optikit.errors import BadInput, DatasetError, UnknownName
+from optikit.flows import FLOWS
 from optikit.pools.base import Resources
 from optikit.spec.job import OptimizationJob
-from optikit.spec.plan import Plan
+from optikit.spec.plan import Option, Plan
 from optikit.stages.base import Inputs, Tools
 from optikit.stages.fetch import STAGE, licence_of
 from optikit.stores.file import FileModelStore
@@ -76,9 +77,12 @@ def tools(tmp_path: Path) -> Tools:
         engine=nothing,
         generator=nothing,
         evaluator=nothing,
-        recipe=None,
+        logprobs=nothing,
+        recipes={},
         tuner=nothing,
+        runner=nothing,
         models=FileModelStore(tmp_path / "home"),
+        baselines=nothing,
         read_texts=nothing,
         tracker=nothing,
     )
@@ -87,7 +91,11 @@ def tools(tmp_path: Path) -> Tools:
 def plan(samples: int = 0, **spec: Any) -> Plan:
     """Only what fetch reads of a plan."""
     job = OptimizationJob.parse({"model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec})
-    return cast(Plan, cast(Any, Plan).model_construct(job=job, calibration_samples=samples))
+    option = cast(Any, Option).model_construct(calibration_samples=samples)
+    return cast(
+        Plan,
+        cast(Any, Plan).model_construct(job=job, options=(option,), flow=FLOWS.load(job.flow)),
+    )
 
 
 def test_a_registered_model_is_fetched_by_content(tools: Tools, folder: Path) -> None:
@@ -112,13 +120,17 @@ def test_an_unregistered_model_names_the_command(tools: Tools) -> None:
         STAGE.run(tools, Inputs(), plan(), "d")
 
 
-def test_a_dataset_is_taken_only_for_calibration(
+def test_a_dataset_is_taken_where_something_reads_it(
     tools: Tools, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tools.models.add(folder, "m", "1")
     monkeypatch.chdir(tmp_path)
     spec: dict[str, Any] = {"dataset": {"path": "data"}}
-    assert STAGE.run(tools, Inputs(), plan(0, **spec), "d").dataset is None
+    assert STAGE.run(tools, Inputs(), plan(0, flow="benchmark", **spec), "d").dataset is None
+    shipped = {"quality": {"divergence_text": "shipped"}, **spec}
+    assert STAGE.run(tools, Inputs(), plan(0, **shipped), "d").dataset is None
+    with pytest.raises(DatasetError, match=f"no dataset at {tmp_path}/data"):
+        STAGE.run(tools, Inputs(), plan(0, **spec), "d")
     with pytest.raises(DatasetError, match=f"no dataset at {tmp_path}/data"):
         STAGE.run(tools, Inputs(), plan(8, **spec), "d")
     (tmp_path / "data").mkdir()

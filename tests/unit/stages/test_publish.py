@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,7 @@ import pytest
 import yaml
 
 from optikit.errors import OptikitError
-from optikit.spec.record import (
-    TuneRecord,
-)
+from optikit.spec.record import Trial, TuneRecord
 from optikit.spec.serving import ServingConfig
 from optikit.stages.publish import STAGE, published_name
 from tests.unit.stages.publish_case import (
@@ -32,6 +31,7 @@ def test_the_winner_ships_with_its_certificate(case: Case) -> None:
     certificate = case.certificate()
     assert (certificate.status, certificate.rate_rps) == ("preliminary", 4.0)
     assert certificate.model_digest == case.compressed.digest
+    assert certificate.serving is not None
     assert certificate.serving.max_num_seqs == 16
     assert certificate.command[4:6] == ("model", "--listen=127.0.0.1:8000")
     assert certificate.hardware["cores"]
@@ -97,7 +97,7 @@ def test_serving_yaml_has_the_exact_arguments(case: Case) -> None:
 def test_the_readme_says_the_verdict_and_the_figures(case: Case) -> None:
     case.run()
     text = (case.bundle / "README.md").read_text()
-    assert "**PRELIMINARY: 4 requests/s hold the SLO (60 requests seen).**" in text
+    assert "**PRELIMINARY: 4 requests/s hold the SLO (0 requests seen at that rate, 60 in" in text
     assert "| licence | Apache-2.0 |" in text
     assert "| recipe | int_w8a8 |" in text
     assert "kept: as seen" in text
@@ -230,3 +230,31 @@ def test_the_tracker_is_told_all_trials_and_figures(case: Case) -> None:
 
 def test_names_stay_within_the_registrys_bound() -> None:
     assert published_name("m" * 128, "int_w8a8") == "m" * 119 + "-int_w8a8"
+
+
+def test_the_certificate_has_the_digest_of_the_raw_probes(case: Case) -> None:
+    winner = case.inputs.tune.trials[0] if case.inputs.tune else None
+    assert winner is not None
+    assert winner.rate is not None
+    seen = {"requests": 60, "completed": 60, "failed": 0, "offered_rps": 4.0, "achieved_rps": 4.0}
+    seen |= {"output_tokens_per_s": 1.0, "total_tokens_per_s": 1.0, "duration_s": 15.0}
+    probe = {
+        "number": 1,
+        "phase": "certify",
+        "rate_rps": 4.0,
+        "seed": 5,
+        "verdict": "pass",
+        "reason": "held",
+        "raw": "probe-01.jsonl",
+        "measurement": {**seen, "quantiles": [], "mean_e2e_ms": 1.0},
+    }
+    rate = winner.rate.model_dump(mode="json") | {"probes": [probe]}
+    shown = Trial.parse(winner.model_dump(mode="json") | {"rate": rate})
+    tune = TuneRecord(inputs_digest="d", trials=(shown,), winner="t0")
+    case.run(tune=tune)
+    assert case.certificate().archive_digest is None, "the raw file is not there"
+    (case.journal.folder("trials", "t0") / "probe-01.jsonl").write_bytes(b"{}\n")
+    case.run(tune=tune)
+    digest = hashlib.sha256(b"{}\n").hexdigest()
+    assert case.certificate().archive_digest == f"sha256:{digest}"
+    assert case.certificate().seeds == (5,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,18 +12,25 @@ from typing import Any, cast
 
 import pytest
 
+from optikit.core.corners import four_corners
+from optikit.core.load import Load
 from optikit.core.outcome import shipped_trial
+from optikit.core.timings import Timings
 from optikit.errors import BudgetExceeded, EngineDied, EngineStartFailed, PortInUse, StageFailed
 from optikit.pools.inline import POOLS
+from optikit.runners import RUNNERS
+from optikit.spec.candidate import ArtifactRef
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.plan import Plan
-from optikit.spec.record import ArtifactRef, FetchRecord, Trial
+from optikit.spec.record import FetchRecord, Trial
 from optikit.spec.serving import ServingConfig
-from optikit.spec.timing import PlannedRequest, RequestTiming
+from optikit.spec.slo import Slo
 from optikit.stages.base import Inputs, Tools
 from optikit.stages.benchmark import STAGE as BENCHMARK
 from optikit.stages.tune import STAGE as TUNE
 from optikit.tuners import TUNERS
+from optikit.tuners.base import Seen, Study
+from tests import doubles
 from tests.specs import small_plan
 
 SERVICE_S = 0.2
@@ -50,32 +57,15 @@ class Engine:
         yield SimpleNamespace(endpoint=endpoint, startup_s=1.0, check=lambda: None)
 
 
-class Queue:
-    """First come, first served, with as many slots as the endpoint's name says."""
+@dataclass
+class Queue(doubles.Queue):
+    """As many seats as the endpoint's name says."""
 
-    name = "queue"
+    service_s: float = SERVICE_S
 
-    def run(
-        self,
-        endpoint: Endpoint,
-        requests: Sequence[PlannedRequest],
-        *,
-        concurrency: int | None = None,
-        timeout_s: float = 600.0,
-    ) -> list[RequestTiming]:
-        free = [0.0] * int(endpoint.model)
-        clients = [0.0] * (concurrency or 0)
-        timings = []
-        for request in requests:
-            at = heapq.heappop(clients) if concurrency else request.at_s
-            end = max(at, heapq.heappop(free)) + SERVICE_S
-            heapq.heappush(free, end)
-            if concurrency:
-                heapq.heappush(clients, end)
-            timings.append(
-                RequestTiming(request.index, at, at, end - 0.1, end, 8, request.output_tokens)
-            )
-        return timings
+    def run(self, endpoint: Endpoint, load: Load, **options: Any) -> Timings:
+        self.seats = int(endpoint.model)
+        return super().run(endpoint, load, **options)
 
 
 @dataclass
@@ -98,6 +88,9 @@ class Journal:
     def trials(self) -> list[Trial]:
         return self.finished
 
+    def earlier(self) -> list[tuple[Plan, list[Trial]]]:
+        return []
+
     def remaining_s(self) -> float:
         done = sum(event["kind"] == "trial" for event in self.events)
         if done >= self.trials_left:
@@ -108,7 +101,7 @@ class Journal:
         return [event for event in self.events if event["kind"] == kind]
 
 
-def plan(flow: str = "tune", trials: int = 3) -> Plan:
+def plan(flow: str = "tune", trials: int = 3, **tuner: Any) -> Plan:
     made = small_plan(
         flow=flow,
         flow_params={
@@ -116,9 +109,8 @@ def plan(flow: str = "tune", trials: int = 3) -> Plan:
             "space": {"max_num_seqs": [1, 2, 4, 8], "max_num_batched_tokens": [256]},
         },
         workload={"prompt_tokens": 8, "output_tokens": 4},
-        slo=["p95(e2e) <= 1 s"],
         method={"requests_per_probe": 100},
-        tuner="grid",
+        tuner={"name": "grid", "finalists": 0, "racing": False, **tuner},
     )
     serving = made.serving.model_copy(update={"max_num_seqs": 2, "max_num_batched_tokens": 256})
     return made.model_copy(update={"serving": serving, "baseline_serving": serving})
@@ -144,9 +136,12 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
             engine=cast(Any, engine),
             generator=Queue(),
             evaluator=nothing,
-            recipe=None,
+            logprobs=nothing,
+            recipes={},
             tuner=TUNERS.load("grid"),
+            runner=RUNNERS.load("packed"),
             models=nothing,
+            baselines=nothing,
             read_texts=nothing,
             tracker=nothing,
         )
@@ -159,14 +154,15 @@ def test_benchmark_measures_the_default_and_keeps_the_raw_timings(bench: Bench) 
     (trial,) = record.trials
     assert trial.variant == "baseline"
     assert trial.serving.max_num_seqs == 2
-    assert trial.rate_rps == pytest.approx(2 / SERVICE_S, rel=0.35)
+    assert trial.rate_rps == pytest.approx(2 / SERVICE_S, rel=0.1)
     assert trial.fitness == pytest.approx(trial.rate_rps)
     folder = bench.journal.root / "trials" / trial.id
     assert trial.rate is not None
     probes = trial.rate.probes
-    assert [len((folder / str(p.raw)).read_text().splitlines()) for p in probes] == [
-        p.measurement.requests for p in probes
-    ]
+    for probe in probes:
+        rows = [json.loads(line) for line in (folder / str(probe.raw)).read_text().splitlines()]
+        assert sum(row["measured"] for row in rows) == probe.measurement.requests
+        assert len(rows) >= probe.measurement.requests
     assert ServingConfig.model_validate_json((folder / "serving.json").read_text()) == trial.serving
     assert len(bench.journal.kinds("probe")) == len(probes)
 
@@ -256,3 +252,122 @@ def test_device_seconds_are_written_down_however_a_task_ends(bench: Bench) -> No
     occupied = bench.journal.kinds("occupied")
     assert len(occupied) == 2
     assert all(event["devices"] == 1 and event["seconds"] >= 0 for event in occupied)
+
+
+def test_the_best_and_the_default_are_measured_again_interleaved(bench: Bench) -> None:
+    asked = plan(finalists=2, finalist_runs=2)
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, asked, "d"))
+    bench.engine.starts.clear()
+    record = TUNE.run(bench.tools, inputs, asked, "d")
+    seats = [serving.max_num_seqs for serving in bench.engine.starts]
+    assert seats == [1, 4, 8, 2, 8, 4, 4, 8, 2]  # the search, then there and back again
+    assert [(c.default, len(c.runs)) for c in record.contenders] == [
+        (True, 2),
+        (False, 2),
+        (False, 2),
+    ]
+    assert not any(
+        t.rate and t.rate.preliminary is False for t in record.trials if t.purpose == "tune"
+    )
+    winner = shipped_trial(inputs.benchmark, record, "baseline")
+    assert winner is not None
+    assert (winner.purpose, winner.serving.max_num_seqs) == ("finalist", 8)
+    corners = four_corners(inputs.benchmark.trials, record.trials, False, record.contenders)  # type: ignore[union-attr]
+    tuned = corners["tuned"]
+    assert tuned.gain == pytest.approx(4.0, rel=0.1)
+    assert tuned.gain_low is not None
+    assert tuned.gain is not None
+    assert 1 < tuned.gain_low <= tuned.gain
+
+
+def test_a_resume_repeats_no_finalist_either(bench: Bench) -> None:
+    asked = plan(finalists=1, finalist_runs=2)
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, asked, "d"))
+    first = TUNE.run(bench.tools, inputs, asked, "d")
+    bench.journal.finished = list(first.trials)[:-1]  # killed in the last one
+    bench.engine.starts.clear()
+    again = TUNE.run(bench.tools, inputs, asked, "d")
+    assert len(bench.engine.starts) == 1
+    assert [t.id for t in again.trials] == [t.id for t in first.trials]
+    assert again.winner == first.winner
+
+
+def test_a_trial_that_cannot_win_is_pruned_and_never_the_winner(bench: Bench) -> None:
+    asked = plan(racing=True)
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, asked, "d"))
+    record = TUNE.run(bench.tools, inputs, asked, "d")
+    one, four, eight = record.trials
+    assert (one.serving.max_num_seqs, one.state, one.fitness) == (1, "pruned", None)
+    assert one.rate is not None
+    assert one.rate_rps is None
+    assert one.rate.requests < (four.rate.requests if four.rate else 0)
+    assert [four.state, eight.state] == ["complete", "complete"]
+    assert record.winner == eight.id
+
+
+def test_what_failed_by_its_configuration_is_not_tried_twice(bench: Bench) -> None:
+    full = EngineStartFailed("no room")
+    full.cause = "out of memory"
+    bench.engine.errors = [None, full]
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, plan(), "d"))
+    record = TUNE.run(bench.tools, inputs, plan(), "d")
+    assert next((t.state, t.cause, t.attempts) for t in record.trials) == (
+        "failed",
+        "out of memory",
+        1,
+    )
+    assert len(bench.engine.starts) == 4
+
+
+def test_the_default_takes_no_finalists_place(bench: Bench) -> None:
+    asked = plan(finalists=2, finalist_runs=1)
+    serving = asked.serving.model_copy(update={"max_num_seqs": 8})
+    asked = asked.model_copy(update={"serving": serving, "baseline_serving": serving})
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, asked, "d"))
+    record = TUNE.run(bench.tools, inputs, asked, "d")
+    assert [c.default for c in record.contenders] == [True, False, False]
+    winner = shipped_trial(inputs.benchmark, record, "baseline")
+    assert winner is not None
+    assert winner.serving.max_num_seqs == 8
+
+
+def test_the_cost_of_a_device_divides_the_fitness(bench: Bench) -> None:
+    job = plan().job
+    compute = job.compute.model_copy(update={"prices": {"CPU_2": 2.0}})
+    tuner = job.tuner.model_copy(update={"objective": "per_cost"})
+    dear = plan().model_copy(
+        update={"job": job.model_copy(update={"compute": compute, "tuner": tuner})}
+    )
+    (trial,) = BENCHMARK.run(bench.tools, bench.inputs, dear, "d").trials
+    assert trial.rate_rps is not None
+    assert trial.fitness == pytest.approx(trial.rate_rps / 2)
+
+
+def test_jobs_alike_seed_the_search_and_others_do_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = bench.inputs.plus(BENCHMARK.run(bench.tools, bench.inputs, plan(), "d"))
+    first = TUNE.run(bench.tools, inputs, plan(), "d")
+    assert inputs.benchmark is not None
+    trials = [*inputs.benchmark.trials, *first.trials]
+    told: list[Seen] = []
+    start = bench.tools.tuner.start
+
+    def listening(*args: Any, known: Sequence[Seen] = (), **options: Any) -> Study:
+        told[:] = known
+        return start(*args, known=known, **options)
+
+    monkeypatch.setattr(type(bench.tools.tuner), "start", staticmethod(listening))
+    monkeypatch.setattr(Journal, "earlier", lambda self: [(plan(), trials)])
+    TUNE.run(bench.tools, inputs, plan(), "d")
+    best = max(told, key=lambda seen: seen.outcome.fitness or 0.0)
+    assert best.point["max_num_seqs"] == 8
+    assert 0 < best.weight < 1
+    other = plan().job.model_copy(update={"slo": Slo.parse(["p99(ttft) <= 1 s"])})
+    unlike = plan().model_copy(update={"job": other})
+    monkeypatch.setattr(Journal, "earlier", lambda self: [(unlike, trials)])
+    TUNE.run(bench.tools, inputs, plan(), "d")
+    assert told == []
+    monkeypatch.setattr(Journal, "earlier", lambda self: [(plan(), trials)])
+    TUNE.run(bench.tools, inputs, plan(transfer=False), "d")
+    assert told == []

@@ -1,0 +1,96 @@
+"""One small GET of JSON, without a session: what a server says of itself."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from typing import IO, Any
+
+__all__ = ["Answer", "NoRedirect", "get_json"]
+
+_MOST_BYTES = 4 << 20
+_EXCERPT = 160
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back; ``status`` is None where nothing did."""
+
+    status: int | None
+    body: Any = None
+    """The JSON, None where it is none."""
+    text: str = ""
+    """The beginning of the body, or why there is none, in one line."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Names in lower case."""
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the key to somebody else."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: Message,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """None: the redirect is the answer."""
+        return None
+
+
+def get_json(url: str, api_key: str | None = None, timeout_s: float = 10.0) -> Answer:
+    """GET ``url``; proxies of the environment are ignored, no redirect is followed.
+
+    Nothing is raised: a server that is down is an answer too.
+
+    Args:
+        url: begins with http:// or https://.
+        timeout_s: for each wait on the connection.
+    """
+    request = urllib.request.Request(url)  # noqa: S310
+    if api_key:
+        request.add_unredirected_header("Authorization", f"Bearer {api_key}")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
+    try:
+        with direct.open(request, timeout=timeout_s) as response:
+            return _answer(response.status, response.read(_MOST_BYTES), response.headers)
+    except urllib.error.HTTPError as error:
+        with error:
+            return _answer(error.code, _beginning(error), error.headers)
+    except urllib.error.URLError as error:
+        return Answer(None, text=_words(error.reason))
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Answer(None, text=_words(error))
+
+
+def _beginning(error: urllib.error.HTTPError) -> bytes:
+    try:
+        return error.read(_MOST_BYTES)
+    except (OSError, http.client.HTTPException):
+        return b""
+
+
+def _answer(status: int, data: bytes, headers: Message) -> Answer:
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError):
+        body = None
+    text = " ".join(data[:4000].decode(errors="replace").split())[:_EXCERPT]
+    return Answer(status, body, text, {name.lower(): value for name, value in headers.items()})
+
+
+def _words(reason: object) -> str:
+    if isinstance(reason, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(reason, TimeoutError):
+        return "no answer in time"
+    text = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
+    return " ".join(f"{text or type(reason).__name__}".split())[:_EXCERPT]

@@ -1,0 +1,34 @@
+"""What stands for a checkpoint in a simulated job: one small file, stored by its digest.
+
+::
+
+    <home>/simulated/<sha256>/simulated.json
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from optikit.spec.candidate import ArtifactRef
+from optikit.spec.simulated import MODEL_FILE, SimulatedModel
+from optikit.stages._bundle import appearing, write_text
+
+__all__ = ["NOT_SCORED", "keep"]
+
+NOT_SCORED = "simulated: there is no model to score"
+
+
+def keep(home: Path, model: SimulatedModel) -> ArtifactRef:
+    """Write the model's file, whole or not at all; the same model again is the same folder."""
+    text = json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    folder = home / "simulated" / digest
+    file = folder / MODEL_FILE
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        with appearing(folder) as work:
+            write_text(work / MODEL_FILE, text, mode=0o444)
+    return ArtifactRef(
+        kind="model", digest=f"sha256:{digest}", path=str(folder), size_bytes=len(text.encode())
+    )
