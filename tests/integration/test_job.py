@@ -73,7 +73,13 @@ def test_the_readmes_example_runs_all_six_stages_on_ray(
     trials = json.loads(run(home, "trials", result.job_id, "--json"))
     (shipped_trial,) = [t for t in trials if t["id"] == facts["winner"]]
     assert certificate["rate_rps"] == shipped_trial["rate"]["rate_rps"]
-    assert shipped_trial["purpose"] == "finalist"  # it was measured again, beside the default
+    ours = [t for t in trials if t["variant"] == "compressed"]
+    (default,) = [t for t in ours if t["purpose"] == "benchmark"]
+    rivals = [t for t in ours if t["purpose"] == "tune" and (t["rate"] or {}).get("rate_rps")]
+    if any(t["serving"] != default["serving"] for t in rivals):
+        assert shipped_trial["purpose"] == "finalist"  # measured again, beside the default
+    else:  # each was cut short at the default's rate: nothing was left to compare
+        assert shipped_trial == default
     assert certificate["rate_rps"] <= both["rate_rps"] * (1 + 1e-9)  # of two runs the lower
     assert certificate["status"] == "preliminary"  # 60 requests a probe
     shipped = json.loads((bundle / "model/config.json").read_text())
@@ -244,7 +250,7 @@ def test_a_killed_driver_is_interrupted_and_resumed(home: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"engine": {"flags": {"no-such-flag": 1}}, "flow": "benchmark"}, ["no-such-flag"]),
+        ({"engine": {"flags": {"load-format": "none-such"}}, "flow": "benchmark"}, ["none-such"]),
         ({"dataset": {"path": "EMPTY"}}, ["text"]),
         ({"flow_params": {"calibration_samples": 100_000}}, ["100000"]),
         ({"quality": {"tasks": ["no_such_task"]}}, ["no_such_task"]),
@@ -265,6 +271,14 @@ def test_what_goes_wrong_inside_a_stage_is_one_clear_error(
     for word in words:
         assert word in error
     assert leftovers(home) == []
+
+
+def test_a_flag_that_the_engine_does_not_know_starts_nothing(home: Path, tmp_path: Path) -> None:
+    before = set((home / "jobs").iterdir())
+    spec = write_spec(tmp_path, flow="benchmark", engine={"flags": {"no-such-flag": 1}})
+    output = run(home, "submit", spec, "--pool", "process", code=2, timeout=120)
+    assert "engine flag 'no-such-flag' is unknown to the installed vLLM" in output
+    assert set((home / "jobs").iterdir()) == before
 
 
 def test_a_taken_port_is_named(home: Path, tmp_path: Path) -> None:

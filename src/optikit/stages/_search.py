@@ -203,8 +203,11 @@ class TrialSearch:
 
         What is expected to fail is set aside, not given up: later trials may show otherwise.
         """
-        if self._reopened:
-            return self._reopened.popleft()
+        while self._reopened:
+            point = self._reopened.popleft()
+            if not self._failures.avoid(point):  # a trial since may have closed it again
+                return point
+            self._aside.append(point)
         for _ in range(_AVOIDED_IN_A_ROW):
             point = self.study.ask()
             if point is None:

@@ -77,7 +77,7 @@ def test_a_region_without_memory_is_found() -> None:
     def rule(point: Point) -> str | None:
         return "out of memory" if load(point) > 4096 else None
 
-    model = taught(rule, 40)
+    model = taught(rule, 41)  # 40 would end on a look
     found = np.array([model.avoid(point) for point in POINTS])
     forbidden = np.array([rule(point) is not None for point in POINTS])
     np.testing.assert_array_equal(found, model.avoided(POINTS))
@@ -145,6 +145,23 @@ def test_successes_make_it_bolder() -> None:
     assert after.sum() < before.sum()
     model.learn(HEAVY, "out of memory")
     assert model.avoided(POINTS).sum() > after.sum()
+
+
+def test_after_eight_that_ran_one_start_may_go_against_the_border() -> None:
+    model = FailureModel(SPACE)
+    light = [point for point in POINTS if load(point) <= 1024 and point["kv_cache_dtype"] == "auto"]
+    for seqs in (64, 128, 256):
+        model.learn({**HEAVY, "max_num_seqs": seqs}, "out of memory")
+        model.learn({**HEAVY, "max_num_seqs": seqs, "kv_cache_dtype": "fp8"}, "no kernel")
+    open_at = []
+    for number, point in enumerate(light[:16], start=1):
+        model.learn(point, None)
+        if not model.avoid(HEAVY):
+            open_at.append(number)
+        assert model.avoid({**HEAVY, "max_num_seqs": 32, "kv_cache_dtype": "fp8"})
+    assert open_at == [8, 16]
+    model.learn(HEAVY, "out of memory")  # the look failed: closed until eight more ran
+    assert model.avoid(HEAVY)
 
 
 def test_the_same_trials_give_the_same_answers() -> None:
