@@ -204,10 +204,10 @@ class TrialSearch:
         What is expected to fail is set aside, not given up: later trials may show otherwise.
         """
         while self._reopened:
-            point = self._reopened.popleft()
-            if not self._failures.avoid(point):  # a trial since may have closed it again
-                return point
-            self._aside.append(point)
+            again = self._reopened.popleft()
+            if not self._failures.avoid(again):  # a trial since may have closed it again
+                return again
+            self._aside.append(again)
         for _ in range(_AVOIDED_IN_A_ROW):
             point = self.study.ask()
             if point is None:
