@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from optikit.errors import DoesNotFit
@@ -20,3 +25,28 @@ class TestRay(PoolContract):
         wish = Resources(cpus=1, gpus=8, accelerator="H100")
         with pytest.raises(DoesNotFit, match=r"8 x H100.*nodes have"), pools.session(wish):
             pass
+
+
+ACTOR_WITH_AN_ENVIRONMENT = """
+import ray
+from optikit.adapters.ray import cluster
+with cluster(None):
+    where = ray.remote(runtime_env={"env_vars": {"A": "1"}})(lambda: __import__("sys").executable)
+    print(ray.get(where.remote(), timeout=90))
+"""
+
+
+def test_workers_with_an_environment_start_from_a_path_with_a_space(tmp_path: Path) -> None:
+    """Ray Tune gives its actors one: in such a folder they never came up."""
+    folder = tmp_path / "a folder"
+    folder.symlink_to(sys.prefix)
+    python = folder / "bin/python"
+    done = subprocess.run(
+        [python, "-c", ACTOR_WITH_AN_ENVIRONMENT],
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith(str(python))

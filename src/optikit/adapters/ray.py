@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -116,6 +118,7 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
             ray.init(
                 address=address or "local",
                 include_dashboard=None if address else False,
+                runtime_env=None if address else _quoted_interpreter(),
                 log_to_driver=True,
                 logging_level=logging.WARNING,
                 configure_logging=False,
@@ -130,6 +133,13 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _quoted_interpreter() -> dict[str, str] | None:
+    """Ray hands the interpreter of a worker that has an environment of its own (Tune's have) to a
+    shell as it stands: a space in its path ends in workers that never register."""
+    quoted = shlex.quote(sys.executable)
+    return None if quoted == sys.executable else {"py_executable": quoted}
 
 
 def connected() -> bool:

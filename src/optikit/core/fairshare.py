@@ -1,0 +1,341 @@
+"""Whose stage starts next on a cluster that teams share, and on which node.
+
+*Share.* Device-hours, of whatever kind, are shared by weight. The team with the lowest
+
+    (U + R + E / 2) / weight,    U(t) = integral of held(s) exp(-(t - s) / tau) ds
+
+is first: U is what it held over a window that fades (the decayed usage of Slurm's fair-share
+factor), R what its running stages are still expected to take (the charge at the start of start-time
+fair queueing, Goyal et al. 1996), so that many devices that fall free at once do not all go to one
+team; E what its next stage would take, half of it as in Sainte-Lague's divisor method, since
+without it small teams with large stages would be ahead of their share by half a stage. A team that
+waits keeps its level while those of others grow: it becomes first.
+
+*Line.* Within a team the older job is first; one unit of priority is worth ``ageing_s`` of age, so
+a low priority waits longer, not for ever.
+
+*Gang.* A stage starts with all its devices on one node, the one with the least left over, or not
+at all. Where the first in line finds no node, the node that is soonest free for it is reserved
+(EASY backfilling, Lifka 1995): others start there only on devices that it will not need, or if they
+surely end before. It keeps the node until it starts or is cancelled, whoever comes. At most a
+share of the nodes is reserved at a time. A team's younger stages pass its first only where that has
+one.
+
+There are no rounds and no barrier: a stage of any job starts whenever this answers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from optikit.errors import BadInput, DoesNotFit, UnknownName
+from optikit.spec.queue import Need, Node, Team
+
+__all__ = ["FairShare", "Start"]
+
+DAY_S = 86_400.0
+HOUR_S = 3_600.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """A stage that is to start now."""
+
+    key: str
+    node: str
+
+
+@dataclass
+class _Account:
+    """What a team holds, and held."""
+
+    held: int = 0
+    used: float = 0.0
+    """Device-seconds, faded, at ``at_s``."""
+    at_s: float = 0.0
+    ends: float = 0.0
+    """Sum of devices times expected end over what runs."""
+
+    def usage(self, now_s: float, tau_s: float) -> float:
+        fade = math.exp(-max(0.0, now_s - self.at_s) / tau_s)
+        return self.used * fade + self.held * tau_s * (1 - fade)
+
+    def hold(self, devices: int, end_s: float, now_s: float, tau_s: float) -> None:
+        """More devices, expected to be back at ``end_s``; fewer where negative."""
+        self.used, self.at_s = self.usage(now_s, tau_s), max(now_s, self.at_s)
+        self.held += devices
+        self.ends = self.ends + devices * end_s if self.held else 0.0
+
+    def level(self, now_s: float, tau_s: float) -> float:
+        """Device-seconds held, and expected of what runs."""
+        return self.usage(now_s, tau_s) + max(0.0, self.ends - self.held * now_s)
+
+
+@dataclass
+class _Machine:
+    node: Node
+    free: int
+    kept_for: str | None = None
+    """Key of the stage that it is reserved for."""
+    running: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Devices and the latest end of each stage on it."""
+
+    def room(self, devices: int) -> tuple[float, int]:
+        """When so many are surely free, and how many more than these at that time."""
+        free, when = self.free, -math.inf
+        for end, more in sorted((end, more) for more, end in self.running.values()):
+            if free >= devices and end > when:
+                break
+            free, when = free + more, end
+        return when, free - devices
+
+
+@dataclass(frozen=True)
+class _Run:
+    need: Need
+    machine: _Machine
+    began_s: float
+    expected_end_s: float
+
+
+_Lines = dict[int, list[tuple[float, int, str]]]
+"""By devices asked for: a heap of (place in the line, number, key)."""
+
+
+class FairShare:
+    """Needs in, starts out; it owns no clock, and the same calls give the same answers.
+
+    Args:
+        nodes: of the cluster.
+        teams: who may ask.
+        window_s: tau, the time constant with which past use fades.
+        ageing_s: waiting time that is worth one unit of priority.
+        most_reserved: share of a kind's nodes that may be reserved at a time; one always may.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        teams: Iterable[Team],
+        window_s: float = DAY_S,
+        ageing_s: float = HOUR_S,
+        most_reserved: float = 0.25,
+    ) -> None:
+        self.window_s, self.ageing_s, self.most_reserved = window_s, ageing_s, most_reserved
+        self._machines = {node.name: _Machine(node, node.devices) for node in nodes}
+        self._of_kind: dict[str, list[_Machine]] = defaultdict(list)
+        for machine in self._machines.values():
+            self._of_kind[machine.node.kind].append(machine)
+        self._teams = {team.name: team for team in teams}
+        self._accounts: dict[str, _Account] = defaultdict(_Account)
+        self._held: dict[tuple[str, str], int] = defaultdict(int)
+        self._waiting: dict[str, Need] = {}
+        self._running: dict[str, _Run] = {}
+        self._lines: dict[str, dict[str, _Lines]] = defaultdict(lambda: defaultdict(dict))
+        self._kept: dict[str, _Machine] = {}
+        self._ended, self._mean_s = 0, HOUR_S
+        self._number = 0
+
+    # -- who asks
+
+    def set_team(self, team: Team) -> None:
+        """A new team, or another weight or quota of a known one; what runs goes on."""
+        self._teams[team.name] = team
+
+    def submit(self, need: Need) -> None:
+        """Let a stage wait.
+
+        Raises:
+            BadInput: its key is in use.
+            UnknownName: nobody knows its team.
+            DoesNotFit: no node, or no quota, can ever serve it; says what there is.
+        """
+        if need.key in self._waiting or need.key in self._running:
+            raise BadInput(f"{need.key} waits or runs already; submit it once")
+        team = self._teams.get(need.team)
+        if team is None:
+            raise UnknownName(f"no team {need.team!r}; known: {', '.join(sorted(self._teams))}")
+        largest = max((m.node.devices for m in self._of_kind.get(need.kind, ())), default=0)
+        if need.devices > largest:
+            raise DoesNotFit(
+                f"{need.key} asks for {need.devices} {need.kind} on one node; the cluster has "
+                f"{self._offers()}. Ask for fewer, or for a kind that is there."
+            )
+        quota = team.quota.get(need.kind)
+        if quota is not None and need.devices > quota:
+            raise DoesNotFit(
+                f"{need.key} asks for {need.devices} {need.kind}, the quota of team "
+                f"{team.name} is {quota}. Ask for fewer, or have the quota raised."
+            )
+        self._waiting[need.key] = need
+        self._number += 1
+        line = self._lines[need.kind][need.team].setdefault(need.devices, [])
+        place = need.since_s - need.priority * self.ageing_s
+        heapq.heappush(line, (place, self._number, need.key))
+
+    def cancel(self, key: str) -> bool:
+        """Take a stage out of the line; False: it does not wait."""
+        need = self._waiting.pop(key, None)
+        if need is None:
+            return False
+        self._release(need)
+        return True
+
+    def end(self, key: str, now_s: float) -> None:
+        """A stage gave its devices back."""
+        run = self._running.pop(key)
+        run.machine.free += run.need.devices
+        del run.machine.running[key]
+        self._ended += 1
+        self._mean_s += (now_s - run.began_s - self._mean_s) / self._ended
+        self._hold(run.need, -run.need.devices, run.expected_end_s, now_s)
+
+    # -- what starts
+
+    def next(self, now_s: float) -> Start | None:
+        """A stage that starts now; None: none that waits may. Call it until it says None."""
+        for kind, machines in self._of_kind.items():
+            start = self._next_of(kind, machines, now_s)
+            if start is not None:
+                return start
+        return None
+
+    def _next_of(self, kind: str, machines: list[_Machine], now_s: float) -> Start | None:
+        for key, machine in self._kept.items():
+            need = self._waiting[key]
+            if need.kind == kind and machine.free >= need.devices and self._within_quota(need):
+                return self._start(need, machine, now_s)
+        widest = max(machine.free for machine in machines)
+        for team in self._order(kind, now_s) if widest else ():
+            for need in self._firsts(kind, team):
+                if not self._within_quota(need):
+                    break
+                machine_or_none = self._place(need, widest, now_s)
+                if machine_or_none is not None:
+                    return self._start(need, machine_or_none, now_s)
+                if not self._keeps(need):
+                    break  # what its own team has behind it does not pass it
+        return None
+
+    def _order(self, kind: str, now_s: float) -> list[str]:
+        """Teams that wait for the kind, the one furthest below its share first."""
+        places = []
+        for team in self._lines[kind]:
+            firsts = self._firsts(kind, team)
+            if firsts:
+                half = firsts[0].devices * self._expected_s(firsts[0]) / 2
+                ahead = half / self._teams[team].weight
+                places.append((self.level(team, now_s) + ahead, team))
+        return [team for _, team in sorted(places)]
+
+    def _expected_s(self, need: Need) -> float:
+        return need.expected_s or min(self._mean_s, need.bound_s or math.inf)
+
+    def _firsts(self, kind: str, team: str) -> list[Need]:
+        """The first in line for each number of devices, oldest first."""
+        heads = []
+        for line in self._lines[kind][team].values():
+            while line and line[0][2] not in self._waiting:  # started, or cancelled
+                heapq.heappop(line)
+            if line:
+                heads.append(line[0])
+        return [self._waiting[key] for _, _, key in sorted(heads)]
+
+    def _within_quota(self, need: Need) -> bool:
+        """With what its team was promised before it."""
+        quota = self._teams[need.team].quota.get(need.kind)
+        if quota is None:
+            return True
+        promised = sum(
+            other.devices
+            for other in map(self._waiting.__getitem__, self._kept)
+            if (other.team, other.kind) == (need.team, need.kind) and other.key != need.key
+        )
+        return self.held(need.team, need.kind) + promised + need.devices <= quota
+
+    def _place(self, need: Need, widest: int, now_s: float) -> _Machine | None:
+        if need.devices > widest:
+            return None
+        fits = [
+            m
+            for m in self._of_kind[need.kind]
+            if m.free >= need.devices and self._may(need, m, now_s)
+        ]
+        return min(fits, key=lambda m: m.free, default=None)
+
+    def _may(self, need: Need, machine: _Machine, now_s: float) -> bool:
+        """Whether a stage on this machine leaves alone whom it is reserved for."""
+        if machine.kept_for in (None, need.key):
+            return True
+        when, spare = machine.room(self._waiting[machine.kept_for].devices)
+        if when == math.inf:
+            return False
+        return need.devices <= spare or (need.bound_s is not None and now_s + need.bound_s <= when)
+
+    def _keeps(self, need: Need) -> bool:
+        """Whether a node is reserved for the stage, now at the latest."""
+        if need.key in self._kept:
+            return True
+        machines = self._of_kind[need.kind]
+        kept = sum(machine.kept_for is not None for machine in machines)
+        if kept >= max(1, len(machines) * self.most_reserved):
+            return False
+        able = [m for m in machines if m.node.devices >= need.devices and m.kept_for is None]
+        if not able:
+            return False
+        soonest = min(able, key=lambda m: (m.room(need.devices)[0], -m.free))
+        self._kept[need.key] = soonest
+        soonest.kept_for = need.key
+        return True
+
+    def _release(self, need: Need) -> None:
+        machine = self._kept.pop(need.key, None)
+        if machine is not None:
+            machine.kept_for = None
+
+    def _start(self, need: Need, machine: _Machine, now_s: float) -> Start:
+        self._release(need)
+        del self._waiting[need.key]
+        machine.free -= need.devices
+        latest = math.inf if need.bound_s is None else now_s + need.bound_s
+        machine.running[need.key] = need.devices, latest
+        expected = self._expected_s(need)
+        self._running[need.key] = _Run(need, machine, now_s, now_s + expected)
+        self._hold(need, need.devices, now_s + expected, now_s)
+        return Start(need.key, machine.node.name)
+
+    def _hold(self, need: Need, devices: int, end_s: float, now_s: float) -> None:
+        self._held[need.team, need.kind] += devices
+        self._accounts[need.team].hold(devices, end_s, now_s, self.window_s)
+
+    # -- what is seen of it
+
+    def held(self, team: str, kind: str) -> int:
+        """Devices of a kind that a team holds now."""
+        return self._held[team, kind]
+
+    def level(self, team: str, now_s: float) -> float:
+        """Device-seconds per weight, past and promised; the lowest is first."""
+        account = self._accounts[team]
+        return account.level(now_s, self.window_s) / self._teams[team].weight
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Keys of the stages that wait, in the order in which they came."""
+        return tuple(self._waiting)
+
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Keys of the stages that run, in the order of their starts."""
+        return tuple(self._running)
+
+    def _offers(self) -> str:
+        nodes: dict[tuple[str, int], int] = defaultdict(int)
+        for machine in self._machines.values():
+            nodes[machine.node.kind, machine.node.devices] += 1
+        found = [f"{count} x {size} {kind}" for (kind, size), count in sorted(nodes.items())]
+        return ", ".join(found) or "no nodes"
