@@ -118,7 +118,7 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
             ray.init(
                 address=address or "local",
                 include_dashboard=None if address else False,
-                runtime_env=None if address else _quoted_interpreter(),
+                runtime_env=_quoted_interpreter() if _is_here(address) else None,
                 log_to_driver=True,
                 logging_level=logging.WARNING,
                 configure_logging=False,
@@ -133,6 +133,15 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _is_here(address: str | None) -> bool:
+    """Whether the Ray at an address runs on this machine: elsewhere our interpreter's path says
+    nothing."""
+    import ray
+
+    host = (address or "local").rpartition("://")[2].partition(":")[0]
+    return host in ("local", "localhost", "127.0.0.1", ray.util.get_node_ip_address())
 
 
 def _quoted_interpreter() -> dict[str, str] | None:
