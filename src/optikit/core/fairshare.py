@@ -53,26 +53,25 @@ class Start:
 class _Account:
     """What a team holds, and held."""
 
-    held: int = 0
     used: float = 0.0
     """Device-seconds, faded, at ``at_s``."""
     at_s: float = 0.0
-    ends: float = 0.0
-    """Sum of devices times expected end over what runs."""
+    running: dict[str, tuple[int, float]] = field(default_factory=dict)
+    """Devices and the expected end of each stage."""
 
     def usage(self, now_s: float, tau_s: float) -> float:
+        held = sum(devices for devices, _ in self.running.values())
         fade = math.exp(-max(0.0, now_s - self.at_s) / tau_s)
-        return self.used * fade + self.held * tau_s * (1 - fade)
+        return self.used * fade + held * tau_s * (1 - fade)
 
-    def hold(self, devices: int, end_s: float, now_s: float, tau_s: float) -> None:
-        """More devices, expected to be back at ``end_s``; fewer where negative."""
+    def settle(self, now_s: float, tau_s: float) -> None:
+        """Write down what was used so far: what runs is about to change."""
         self.used, self.at_s = self.usage(now_s, tau_s), max(now_s, self.at_s)
-        self.held += devices
-        self.ends = self.ends + devices * end_s if self.held else 0.0
 
     def level(self, now_s: float, tau_s: float) -> float:
         """Device-seconds held, and expected of what runs."""
-        return self.usage(now_s, tau_s) + max(0.0, self.ends - self.held * now_s)
+        rest = sum(devices * max(0.0, end - now_s) for devices, end in self.running.values())
+        return self.usage(now_s, tau_s) + rest
 
 
 @dataclass
@@ -99,7 +98,6 @@ class _Run:
     need: Need
     machine: _Machine
     began_s: float
-    expected_end_s: float
 
 
 _Lines = dict[int, list[tuple[float, int, str]]]
@@ -143,8 +141,14 @@ class FairShare:
     # -- who asks
 
     def set_team(self, team: Team) -> None:
-        """A new team, or another weight or quota of a known one; what runs goes on."""
+        """A new team, or another weight or quota of a known one.
+
+        What runs goes on; what waits and is above a lowered quota waits until it is raised, and its
+        team's younger stages with it.
+        """
         self._teams[team.name] = team
+        for key in [key for key in self._kept if self._waiting[key].team == team.name]:
+            self._release(self._waiting[key])  # within the new quota it is reserved anew
 
     def submit(self, need: Need) -> None:
         """Let a stage wait.
@@ -192,7 +196,10 @@ class FairShare:
         del run.machine.running[key]
         self._ended += 1
         self._mean_s += (now_s - run.began_s - self._mean_s) / self._ended
-        self._hold(run.need, -run.need.devices, run.expected_end_s, now_s)
+        self._held[run.need.team, run.need.kind] -= run.need.devices
+        account = self._accounts[run.need.team]
+        account.settle(now_s, self.window_s)
+        del account.running[key]
 
     # -- what starts
 
@@ -214,9 +221,9 @@ class FairShare:
             for need in self._firsts(kind, team):
                 if not self._within_quota(need):
                     break
-                machine_or_none = self._place(need, widest, now_s)
-                if machine_or_none is not None:
-                    return self._start(need, machine_or_none, now_s)
+                place = self._place(need, widest, now_s)
+                if place is not None:
+                    return self._start(need, place, now_s)
                 if not self._keeps(need):
                     break  # what its own team has behind it does not pass it
         return None
@@ -303,14 +310,12 @@ class FairShare:
         machine.free -= need.devices
         latest = math.inf if need.bound_s is None else now_s + need.bound_s
         machine.running[need.key] = need.devices, latest
-        expected = self._expected_s(need)
-        self._running[need.key] = _Run(need, machine, now_s, now_s + expected)
-        self._hold(need, need.devices, now_s + expected, now_s)
+        self._running[need.key] = _Run(need, machine, now_s)
+        self._held[need.team, need.kind] += need.devices
+        account = self._accounts[need.team]
+        account.settle(now_s, self.window_s)
+        account.running[need.key] = need.devices, now_s + self._expected_s(need)
         return Start(need.key, machine.node.name)
-
-    def _hold(self, need: Need, devices: int, end_s: float, now_s: float) -> None:
-        self._held[need.team, need.kind] += devices
-        self._accounts[need.team].hold(devices, end_s, now_s, self.window_s)
 
     # -- what is seen of it
 

@@ -86,6 +86,16 @@ def test_usage_is_the_integral_of_its_docstring() -> None:
     assert level == pytest.approx(integral, rel=1e-4)
 
 
+def test_a_stage_that_takes_longer_than_expected_excuses_no_other() -> None:
+    queue = fair((2,))
+    queue.submit(need("late", "a", expected_s=HOUR))
+    queue.submit(need("long", "a", expected_s=20 * HOUR))
+    starts(queue)
+    level = queue.level("a", 10 * HOUR)
+    fade = 1 - math.exp(-10 / 24)
+    assert level == pytest.approx(2 * 24 * HOUR * fade + 10 * HOUR)  # held by both, left of one
+
+
 def test_within_a_team_the_older_job_is_first_and_priority_is_worth_age() -> None:
     queue = fair((1,), ageing_s=HOUR)
     queue.submit(need("young", since_s=1.5 * HOUR))
@@ -240,6 +250,22 @@ def test_a_quota_that_is_raised_counts_at_once() -> None:
     assert starts(queue) == ["one"]
     queue.set_team(Team(name="a"))
     assert starts(queue) == ["two"]
+
+
+def test_a_lowered_quota_frees_the_node_that_was_reserved() -> None:
+    queue = FairShare(nodes(8), [Team(name="a"), Team(name="b")])
+    queue.submit(need("runs", "b", 1))
+    starts(queue)
+    queue.submit(need("large", "a", 8))
+    assert starts(queue) == []
+    queue.submit(need("small", "b", 1))
+    assert starts(queue) == []  # the node is kept for the large one
+    queue.set_team(Team(name="a", quota={"H100": 4}))
+    assert starts(queue) == ["small"]
+    queue.set_team(Team(name="a"))
+    for key in ("runs", "small"):
+        queue.end(key, HOUR)
+    assert starts(queue, HOUR) == ["large"]
 
 
 def test_what_can_never_be_served_is_refused_with_what_there_is() -> None:

@@ -138,6 +138,16 @@ def test_what_was_set_aside_is_tried_once_a_result_says_that_it_runs() -> None:
     assert made.avoided == 0
 
 
+def test_what_was_taken_back_waits_again_where_a_result_since_closed_it() -> None:
+    made, _, model, _ = search([4, 16, 32, 64, 128], {16, 32})
+    assert [seats_of(made) for _ in range(2)] == [4, 64]
+    model.seats.clear()
+    assert [seats_of(made) for _ in range(2)] == [128, 16]
+    model.seats.add(32)
+    assert seats_of(made) is None
+    assert made.avoided == 1
+
+
 def test_a_used_up_search_goes_on_where_the_last_result_reopens_a_point() -> None:
     made, _, model, _ = search([4, 16], {16})
     running = made.next(1)
