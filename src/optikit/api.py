@@ -191,6 +191,17 @@ class Submitter:
 
     def start(self, job: OptimizationJob) -> Job:
         """Check, open the archive, start the driver; returns at once."""
+        opened = self.open(job)
+        archive = opened.archive
+        start_driver(archive, self.pool or default_pool(archive.plan()), Path.cwd())
+        return opened
+
+    def open(self, job: OptimizationJob) -> Job:
+        """Check the job and open its archive; no driver runs yet.
+
+        Raises:
+            BadInput: the spec, the model or the machine cannot serve the job.
+        """
         plan = self.plan(job)
         if job.model.uri is None and not plan.simulated:
             FileModelStore(self.home).find(job.model.name, job.model.version)
@@ -220,6 +231,4 @@ class Submitter:
             },
             "folder": str(Path.cwd()),
         }
-        archive = JobArchive.create(self.home, plan, environment)
-        start_driver(archive, pool, Path.cwd())
-        return Job(archive)
+        return Job(JobArchive.create(self.home, plan, environment))

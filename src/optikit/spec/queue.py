@@ -1,12 +1,14 @@
-"""What the queue of a cluster knows: teams, nodes, and what a stage asks for."""
+"""What the queue of a cluster knows: its site, teams, nodes, jobs, and what a stage asks for."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
 from optikit.spec.base import Spec
 
-__all__ = ["Need", "Node", "Team"]
+__all__ = ["Need", "Node", "QueuedJob", "Site", "Team"]
 
 
 class Team(Spec):
@@ -26,6 +28,33 @@ class Node(Spec):
     kind: str
     """Accelerator type, such as ``H100``."""
     devices: int = Field(gt=0)
+
+
+class Site(Spec):
+    """What whoever runs the service allows, and what its cluster has."""
+
+    nodes: tuple[Node, ...] = ()
+    """None named: what Ray or this machine has."""
+    roots: tuple[str, ...] = ()
+    """Folders below which models, datasets and traces may lie, besides a team's own home."""
+    trust_remote_code: bool = False
+    """Whether a job may ask for a model's own code to be run."""
+    queue_simulated: bool = False
+    """Whether a job on the simulated engine waits for devices as a real one would: a rehearsal."""
+
+
+class QueuedJob(Spec):
+    """One job as the queue knows it; what it does is in its archive."""
+
+    id: str
+    team: str
+    home: str
+    """The team's home folder: the job's archive is below it."""
+    priority: int = Field(default=0, ge=-10, le=10)
+    submitted_s: float
+    """Seconds since the epoch."""
+    state: Literal["queued", "started", "ended"] = "queued"
+    """Whether its driver was started, and whether it has ended for good."""
 
 
 class Need(Spec):
