@@ -6,6 +6,7 @@
       jobs/ID/
         job.json plan.json       what was asked, what was resolved
         environment.json         versions, hardware, folder of the submission
+        queue.json               team and place, where a service's queue admits its stages
         journal.jsonl            one line an event: states, stages, records, trials, probes, groups
         driver.log               what the driver and its workers print
         trials/TRIAL/            serving.json, probe-NN.jsonl (a line a request), engine.log
@@ -32,12 +33,14 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from optikit.admission import Ask, asks_of, waited_s
 from optikit.errors import ArchiveError, BudgetExceeded, OptikitError, UnknownName, nearest
 from optikit.journal import Journaled, write_json
 from optikit.spec.base import Spec
 from optikit.spec.candidate import Candidate
 from optikit.spec.endpoint import ProcessGroup
 from optikit.spec.plan import Plan
+from optikit.spec.queue import Ticket
 from optikit.spec.record import StageRecord, Trial
 
 __all__ = ["JobArchive", "default_home", "digest_of", "jobs", "open_job"]
@@ -81,6 +84,20 @@ class JobArchive(Journaled):
     def driver_log(self) -> Path:
         """Output of the driver process."""
         return self.root / "driver.log"
+
+    def enqueue(self, ticket: Ticket) -> None:
+        """From here on the job's drivers ask the queue before they hold devices."""
+        write_json(self.root / "queue.json", ticket.model_dump(mode="json"))
+
+    def ticket(self) -> Ticket | None:
+        """Of the queue that the job stands in; None: in none."""
+        if not (self.root / "queue.json").exists():
+            return None
+        return Ticket.parse(self._json("queue.json"), f"{self.job_id}/queue.json")
+
+    def asks(self) -> dict[str, Ask]:
+        """What the job's drivers asked the queue for, by key."""
+        return asks_of(self.of_kind("stage_asked", "stage_granted", "stage_refused", "stage_left"))
 
     def plan(self) -> Plan:
         """The plan that the job was submitted with."""
@@ -158,6 +175,7 @@ class JobArchive(Journaled):
                 gpu_s += event["devices"] * event["seconds"]
         if since is not None:
             spent_s += time.time() - since
+        spent_s -= waited_s(self.asks().values(), time.time())
         budget = plan.job.budget
         if spent_s >= budget.wall_time_s:
             raise BudgetExceeded(

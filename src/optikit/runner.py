@@ -10,16 +10,19 @@ import argparse
 import contextlib
 import faulthandler
 import os
+import re
 import signal
 import sys
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from optikit.adapters.process import end_group, members
+from optikit.adapters.leftovers import sweep
+from optikit.admission import admitted
 from optikit.archive import JobArchive, digest_of
 from optikit.core.outcome import Outcome, after_evaluate, final
 from optikit.engines import ENGINES
@@ -32,9 +35,16 @@ from optikit.pools.base import Pools
 from optikit.recipes import RECIPES
 from optikit.runners import RUNNERS
 from optikit.spec.plan import Plan
+from optikit.spec.queue import Need
 from optikit.spec.record import CompressRecord, EvaluateRecord, StageRecord
 from optikit.stages import STAGES
-from optikit.stages.base import Inputs, Tools, resources_for
+from optikit.stages.base import (
+    Inputs,
+    Tools,
+    resources_for,
+    stage_devices,
+    stage_resources,
+)
 from optikit.stores.baselines import FileBaselines
 from optikit.stores.datasets import read_texts
 from optikit.stores.file import FileModelStore
@@ -47,6 +57,8 @@ EVALUATOR = "lm_eval"
 GENERATORS_BY_KIND = {False: "openai", True: "simulated"}
 """Load generator for a real server and for one on paper."""
 TRACKER = "mlflow"
+_RAY_NODE = re.compile(r"[0-9a-f]{56}")
+"""An id of Ray's; a node that a site named by hand is only counted."""
 
 
 def tools_for(plan: Plan, archive: JobArchive, pools: Pools, tracker: str = TRACKER) -> Tools:
@@ -107,11 +119,12 @@ def _run_stage(
 ) -> StageRecord:
     if name != "publish":  # what was measured ships, also after the budget's end
         archive.remaining_s()
-    archive.event("stage", stage=name, state="running")
     began = time.monotonic()
     try:
-        with pools.open(name) as pool:
-            record = STAGES.load(name).run(replace(tools, pool=pool), inputs, plan, digest)
+        with _admitted(name, plan, archive) as node:
+            archive.event("stage", stage=name, state="running")
+            began = time.monotonic()
+            record = _in_a_pool(name, plan, archive, tools, pools, inputs, digest, node)
     except BaseException as error:
         archive.event(
             "stage",
@@ -121,22 +134,67 @@ def _run_stage(
             error=str(error),
         )
         raise
-    finally:
-        left = reap(archive)
-        if left:
-            archive.event("reaped", stage=name, groups=left)
     record = record.model_copy(update={"seconds": round(time.monotonic() - began, 3)})
     archive.commit(record)
     archive.event("stage", stage=name, state="done", seconds=record.seconds)
     return record
 
 
+def _in_a_pool(
+    name: str,
+    plan: Plan,
+    archive: JobArchive,
+    tools: Tools,
+    pools: Pools,
+    inputs: Inputs,
+    digest: str,
+    node: str | None,
+) -> StageRecord:
+    """The stage in a pool of its own; that all it held is back is proven and written down."""
+    reserve = stage_resources(name, plan)
+    if name == "tune" and tools.runner.pool is not None:
+        reserve = None  # such a runner holds what each trial needs by itself
+    if reserve is not None and node is not None and _RAY_NODE.fullmatch(node):
+        reserve = reserve.model_copy(update={"node": node})
+    pool = None
+    try:
+        with pools.open(name, reserve, partial(_sweep, archive)) as pool:
+            return STAGES.load(name).run(replace(tools, pool=pool), inputs, plan, digest)
+    finally:
+        if pool is not None:
+            archive.event("teardown", stage=name, **asdict(pool.closed))
+
+
+@contextlib.contextmanager
+def _admitted(name: str, plan: Plan, archive: JobArchive) -> Iterator[str | None]:
+    """Where the job stands in a queue: wait until its stage may hold devices; yields the node."""
+    ticket = archive.ticket()
+    devices = stage_devices(name, plan) if ticket else 0
+    if ticket is None or devices == 0 or (plan.simulated and not ticket.rehearsal):
+        yield None
+        return
+    need = Need(
+        key=f"{archive.job_id}/{name}-{len(archive.asks())}",
+        team=ticket.team,
+        kind=plan.sku.accelerator or plan.sku.kind,
+        devices=devices,
+        since_s=ticket.since_s,
+        priority=ticket.priority,
+        expected_s=plan.stage_estimates_s.get(name),
+        bound_s=archive.remaining_s(),
+    )
+    with admitted(archive, need) as node:
+        yield node
+
+
+def _sweep(archive: JobArchive) -> tuple[list[str], list[str]]:
+    """End on this node what the job's workers left, and see what is still held."""
+    return sweep(archive.groups())
+
+
 def reap(archive: JobArchive) -> list[str]:
     """End every process group of the job that still lives; says which did."""
-    left = [group for group in archive.groups() if members(group)]
-    for group in left:
-        end_group(group, grace_s=2.0)
-    return [group.what for group in left]
+    return sweep(archive.groups(), patience_s=0.0)[0]
 
 
 def drive(archive: JobArchive, pools: Pools, tracker: str = TRACKER) -> int:
@@ -149,6 +207,7 @@ def drive(archive: JobArchive, pools: Pools, tracker: str = TRACKER) -> int:
             archive.event("state", state="running", pid=os.getpid(), pool=pools.name)
             if cancelled:
                 raise Cancelled("cancelled before it began")
+            _after_a_dead_driver(archive)
             plan = archive.plan()
             tools = tools_for(plan, archive, pools, tracker)
             with pools.session(resources_for(plan, plan.sku.devices)):
@@ -171,6 +230,15 @@ def drive(archive: JobArchive, pools: Pools, tracker: str = TRACKER) -> int:
         archive.event("state", state=state, exit_code=code, message=message, verdict=verdict)
         os.close(lock)
     return code
+
+
+def _after_a_dead_driver(archive: JobArchive) -> None:
+    """End what an earlier driver left when it was killed, and give its places back."""
+    if left := reap(archive):
+        archive.event("reaped", groups=left)
+    for key, ask in archive.asks().items():
+        if ask.left_s is None:
+            archive.event("stage_left", key=key)
 
 
 @contextlib.contextmanager

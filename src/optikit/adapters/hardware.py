@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["cpu_dtype", "describe_environment", "gpu_count", "hardware"]
+__all__ = ["cpu_dtype", "describe_environment", "gpu_count", "gpu_memory_used", "hardware"]
 
 _PACKAGES = (
     "optikit",
@@ -28,6 +28,8 @@ _PACKAGES = (
     "pydantic",
 )
 _QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
+_USED = ("--query-gpu=index,uuid,memory.used", "--format=csv,noheader,nounits")
+_MIB = 1024**2
 _TIMEOUT_S = 10.0
 
 
@@ -48,6 +50,20 @@ def hardware(proc: Path = Path("/proc")) -> dict[str, str]:
 def gpu_count() -> int:
     """GPUs that the driver lists."""
     return len(_gpus())
+
+
+def gpu_memory_used() -> dict[str, int]:
+    """Bytes in use on each GPU, by its index and by its UUID; empty where nothing can be asked."""
+    found: dict[str, int] = {}
+    try:
+        lines = _asked(_USED)
+    except OSError:
+        return {}
+    for line in lines:
+        index, uuid, used = (part.strip() for part in line.split(","))
+        if used.isdecimal():  # "[N/A]" on devices that do not tell
+            found[index] = found[uuid] = int(used) * _MIB
+    return found
 
 
 def cpu_dtype(proc: Path = Path("/proc")) -> Literal["float32", "bfloat16"]:
@@ -100,14 +116,26 @@ def _memory(meminfo: Path) -> str:
 
 def _gpus() -> list[str]:
     """``name, memory, driver`` of each device, as nvidia-smi prints them."""
+    try:
+        return _asked(_QUERY)
+    except OSError as error:
+        return [f"nvidia-smi did not answer: {error}"]
+
+
+def _asked(query: tuple[str, ...]) -> list[str]:
+    """Lines of nvidia-smi's answer; none where it is missing or fails.
+
+    Raises:
+        OSError: it cannot be started, or does not answer in time.
+    """
     command = shutil.which("nvidia-smi")
     if command is None:
         return []
     try:
         done = subprocess.run(  # noqa: S603
-            [command, *_QUERY], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            [command, *query], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return [f"nvidia-smi did not answer: {error}"]
+    except subprocess.TimeoutExpired as error:
+        raise OSError(str(error)) from error
     lines = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     return lines if done.returncode == 0 else []

@@ -76,8 +76,8 @@ def boot_id() -> str:
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
-def group_of(pid: int, what: str) -> ProcessGroup:
-    """The group that the running process ``pid`` leads.
+def group_of(pid: int, what: str, port: int | None = None) -> ProcessGroup:
+    """The group that the running process ``pid`` leads, with the GPUs that this process may use.
 
     Raises:
         ProcessLookupError: no such process.
@@ -85,7 +85,15 @@ def group_of(pid: int, what: str) -> ProcessGroup:
     stat = _stat(pid)
     if stat is None:
         raise ProcessLookupError(errno.ESRCH, f"process {pid} ({what}) is already gone")
-    return ProcessGroup(pgid=pid, started_ticks=stat.started_ticks, boot_id=boot_id(), what=what)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return ProcessGroup(
+        pgid=pid,
+        started_ticks=stat.started_ticks,
+        boot_id=boot_id(),
+        what=what,
+        port=port,
+        devices=tuple(name for name in visible.split(",") if name),
+    )
 
 
 def members_among(group: ProcessGroup, stats: list[ProcessStat]) -> list[int]:

@@ -14,7 +14,17 @@ from typing import Any
 
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
 
-__all__ = ["TaskActor", "address", "cluster", "connected", "devices_by_node", "node_ids", "require"]
+__all__ = [
+    "TaskActor",
+    "accelerators_by_node",
+    "address",
+    "cluster",
+    "connected",
+    "devices_by_node",
+    "here",
+    "node_ids",
+    "require",
+]
 
 
 class TaskActor:
@@ -27,6 +37,7 @@ class TaskActor:
         gpus: int,
         accelerator: str | None,
         node: str | None = None,
+        inside: Any = None,
     ) -> None:
         import ray
 
@@ -37,15 +48,18 @@ class TaskActor:
             "max_restarts": 0,
             "max_task_retries": 0,
         }
-        if accelerator:
+        if inside is not None:  # a reservation's strategy: the node is chosen
+            options["scheduling_strategy"] = inside
+        elif accelerator:
             options["accelerator_type"] = accelerator
-        if node:
+        if node and inside is None:
             affinity = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
             options["scheduling_strategy"] = affinity(node, soft=False)
         self._what = name
         self._actor = ray.remote(_Runner).options(**options).remote()
         self._pid: int | None = None
-        self._node: str | None = None
+        self.node: str | None = None
+        """Id of the node where it runs; None before it does."""
 
     def run(self, task: Callable[..., Any], args: tuple[Any, ...]) -> Any:
         """The task's answer.
@@ -56,7 +70,7 @@ class TaskActor:
         """
         exceptions = self._ray.exceptions
         try:
-            self._pid, self._node = self._ray.get(self._actor.where.remote())
+            self._pid, self.node = self._ray.get(self._actor.where.remote())
             return self._ray.get(self._actor.run.remote(task, args))
         except exceptions.RayTaskError as error:
             cause = error.cause
@@ -72,9 +86,8 @@ class TaskActor:
     def end(self, grace_s: float = 10.0) -> None:
         """Kill the actor; wait for its process where it ran on this machine."""
         self._ray.kill(self._actor, no_restart=True)
-        here = self._ray.get_runtime_context().get_node_id()
         until = time.monotonic() + grace_s
-        while self._pid and self._node == here and time.monotonic() < until:
+        while self._pid and self.node == here() and time.monotonic() < until:
             if not _alive(self._pid):
                 return
             time.sleep(0.02)
@@ -165,6 +178,13 @@ def address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
+def here() -> str:
+    """Id of the node of this process."""
+    import ray
+
+    return str(ray.get_runtime_context().get_node_id())
+
+
 def node_ids() -> list[str]:
     """Nodes that are alive."""
     import ray
@@ -184,6 +204,24 @@ def devices_by_node(accelerator: str | None = None) -> dict[str, int]:
         and node["Resources"].get("GPU", 0) >= 1
         and (not accelerator or label in node["Resources"])
     }
+
+
+def accelerators_by_node() -> dict[str, tuple[str | None, int, int]]:
+    """Accelerator type, GPUs and CPU cores of each node that is alive, by its id."""
+    import ray
+
+    found = {}
+    for node in ray.nodes():
+        if not node["Alive"]:
+            continue
+        total = node["Resources"]
+        kinds = [key.split(":", 1)[1] for key in total if key.startswith("accelerator_type:")]
+        found[str(node["NodeID"])] = (
+            kinds[0] if kinds else None,
+            int(total.get("GPU", 0)),
+            int(total.get("CPU", 0)),
+        )
+    return found
 
 
 def require(cpus: float, gpus: int, accelerator: str | None) -> None:

@@ -150,6 +150,39 @@ class FairShare:
         for key in [key for key in self._kept if self._waiting[key].team == team.name]:
             self._release(self._waiting[key])  # within the new quota it is reserved anew
 
+    def set_nodes(self, nodes: Iterable[Node]) -> None:
+        """Nodes that came, and went: on one that is gone nothing starts, what ran there may end."""
+        now = {node.name: node for node in nodes}
+        gone = [m for m in self._machines.values() if now.get(m.node.name) != m.node]
+        for machine in gone:
+            del self._machines[machine.node.name]
+            self._of_kind[machine.node.kind].remove(machine)
+            if machine.kept_for is not None:
+                self._release(self._waiting[machine.kept_for])
+        for node in now.values():
+            if node.name not in self._machines:
+                self._machines[node.name] = machine = _Machine(node, node.devices)
+                self._of_kind[node.kind].append(machine)
+
+    def adopt(self, need: Need, node: str, began_s: float) -> None:
+        """A stage that runs already: it was started before this queue was.
+
+        Raises:
+            BadInput: its key is in use.
+        """
+        if need.key in self._waiting or need.key in self._running:
+            raise BadInput(f"{need.key} waits or runs already")
+        gone = _Machine(Node(name=node, kind=need.kind, devices=need.devices), need.devices)
+        self._occupy(need, self._machines.get(node, gone), began_s)
+
+    def remember(self, team: str, devices: int, began_s: float, ended_s: float) -> None:
+        """What a team held before this queue was; call it before time goes on."""
+        account, tau = self._accounts[team], self.window_s
+        at_s = max(account.at_s, ended_s)
+        account.settle(at_s, tau)
+        faded = math.exp((ended_s - at_s) / tau) - math.exp((began_s - at_s) / tau)
+        account.used += devices * tau * faded
+
     def submit(self, need: Need) -> None:
         """Let a stage wait.
 
@@ -216,7 +249,7 @@ class FairShare:
             need = self._waiting[key]
             if need.kind == kind and machine.free >= need.devices and self._within_quota(need):
                 return self._start(need, machine, now_s)
-        widest = max(machine.free for machine in machines)
+        widest = max((machine.free for machine in machines), default=0)
         for team in self._order(kind, now_s) if widest else ():
             for need in self._firsts(kind, team):
                 if not self._within_quota(need):
@@ -307,6 +340,10 @@ class FairShare:
     def _start(self, need: Need, machine: _Machine, now_s: float) -> Start:
         self._release(need)
         del self._waiting[need.key]
+        self._occupy(need, machine, now_s)
+        return Start(need.key, machine.node.name)
+
+    def _occupy(self, need: Need, machine: _Machine, now_s: float) -> None:
         machine.free -= need.devices
         latest = math.inf if need.bound_s is None else now_s + need.bound_s
         machine.running[need.key] = need.devices, latest
@@ -315,7 +352,6 @@ class FairShare:
         account = self._accounts[need.team]
         account.settle(now_s, self.window_s)
         account.running[need.key] = need.devices, now_s + self._expected_s(need)
-        return Start(need.key, machine.node.name)
 
     # -- what is seen of it
 

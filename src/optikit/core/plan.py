@@ -99,6 +99,11 @@ def make_plan(
         )
     if engine.simulated and job.dataset is not None:
         warnings.append(f"dataset: {job.dataset.path} is not read: nothing is compressed")
+    seconds = (
+        {}
+        if engine.simulated
+        else _estimates_s(job, flow, shape, sku, options.tried, element_bytes(default.dtype), trace)
+    )
     return Plan(
         **{name: getattr(first, name) for name in Option.model_fields},
         job=job,
@@ -114,9 +119,8 @@ def make_plan(
         ),
         baseline_weight_bytes=weight_bytes(shape, None),
         disk_bytes=_disk_bytes(job, flow, shape, engine, sku, options.tried),
-        estimate_s=_ON_PAPER_S * (1 + first.trials)
-        if engine.simulated
-        else _estimate_s(job, flow, shape, sku, options.tried, element_bytes(default.dtype), trace),
+        estimate_s=sum(seconds.values()) if seconds else _ON_PAPER_S * (1 + first.trials),
+        stage_estimates_s=seconds,
         gpu_hours_bound=(job.budget.gpu_hours or sku.devices * job.budget.wall_time_s / 3600.0),
         warnings=tuple(warnings),
         simulated=engine.simulated,
@@ -211,7 +215,7 @@ def _split(flags: Mapping[str, Flag]) -> tuple[dict[str, Flag], dict[str, Flag]]
     return own, extra
 
 
-def _estimate_s(
+def _estimates_s(
     job: OptimizationJob,
     flow: Flow,
     shape: ModelShape,
@@ -219,8 +223,8 @@ def _estimate_s(
     options: Sequence[Option],
     own: int,
     trace: Trace | None,
-) -> float:
-    """Order of size of the wall time: compute and weight traffic at a fixed efficiency."""
+) -> dict[str, float]:
+    """Order of size of each stage's wall time: compute and weight traffic at a fixed efficiency."""
     first = options[0]
     trials = first.trials
     dtype = "fp32" if sku.kind == "cpu" else "bf16"
@@ -232,20 +236,20 @@ def _estimate_s(
     start = _START_S[sku.kind]
     search = start + _PROBES * (job.method.requests_per_probe or TYPICAL_PROBE) * request_s
     variants = 2 if flow.compresses and job.flow_params.ablation else 1
-    total = 2 * start
+    seconds = {"fetch": start, "publish": start}
     made = 0
     for option in options if flow.compresses else ():
         one = start + 4.0 * option.calibration_samples * job.flow_params.calibration_tokens * (
             shape.parameters / flops
         )
         made += candidates_of(job, option)
-        total += one * candidates_of(job, option)
+        seconds["compress"] = seconds.get("compress", 0.0) + one * candidates_of(job, option)
     if "evaluate" in flow.stages:
-        total += (job.quality.baseline_runs + made) * (start + _EVALUATE_S)
+        seconds["evaluate"] = (job.quality.baseline_runs + made) * (start + _EVALUATE_S)
     if "benchmark" in flow.stages:
-        total += variants * search
+        seconds["benchmark"] = variants * search
     if "tune" in flow.stages:
         tuner = job.tuner
         again = (1 + tuner.finalists) * tuner.finalist_runs if tuner.finalists else 0
-        total += variants * (trials + again) * search
-    return total
+        seconds["tune"] = variants * (trials + again) * search
+    return seconds

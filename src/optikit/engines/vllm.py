@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from optikit.adapters.leftovers import held_devices
 from optikit.adapters.process import LOOPBACK, end_group, free_port, group_of, port_in_use
 from optikit.engines._vllm_flags import arguments, must_be_known
 from optikit.engines._vllm_install import known_flags, packages_of
@@ -226,6 +227,8 @@ class Vllm:
                 f"{what}: port {port} was asked for, but another process has 127.0.0.1:{port}; "
                 f"choose another engine.port, or leave it out for a free one"
             )
+        if device == "gpu":
+            _must_be_free(what)
         chosen = free_port() if port is None else port
         command = self.command(model, serving, device, host=LOOPBACK, port=chosen)
         endpoint = Endpoint(
@@ -244,7 +247,7 @@ class Vllm:
             process = self._spawn(command, serving, device, endpoint, sink.fileno(), scratch)
         group: ProcessGroup | None = None
         try:
-            group = group_of(process.pid, what)
+            group = group_of(process.pid, what, chosen)
             if on_start is not None:
                 on_start(group)
             server = _Running(endpoint, command, process, what, log, start)
@@ -286,6 +289,19 @@ class Vllm:
                 **({"TMPDIR": str(scratch)} if device == "cpu" else {}),
             },
             start_new_session=True,
+        )
+
+
+def _must_be_free(what: str) -> None:
+    """Raise if a GPU of ours holds somebody's memory: the start would fail, and seem the
+    configuration's fault."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    held = [f"{name} holds {n / 2**30:.1f} GiB" for name, n in held_devices(visible).items()]
+    if held:
+        raise EngineStartFailed(
+            f"{what}: GPU {', '.join(held)} before anything was started on it; nvidia-smi names "
+            "the process: end it, or keep the device out of the cluster",
+            cause="occupied",
         )
 
 

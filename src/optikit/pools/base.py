@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from optikit.errors import OptikitError
 from optikit.spec.base import Spec
 
-__all__ = ["Pool", "Pools", "Resources", "answer_of", "stranger"]
+__all__ = ["Closed", "Pool", "Pools", "Resources", "Sweep", "answer_of", "closing", "stranger"]
 
 T = TypeVar("T")
 
@@ -43,8 +45,69 @@ class Resources(Spec):
     """Id of the node to run on, None for any; pools of one machine know none."""
 
 
+Sweep = Callable[[], tuple[list[str], list[str]]]
+"""Ends what a stage left on the node where it is called: what it ended, and what is still held,
+in words. It pickles."""
+
+
+@dataclass
+class Closed:
+    """What a pool's end took, and found; whole only after the pool was closed."""
+
+    waited_s: float = 0.0
+    """For its reservation."""
+    workers_s: float = 0.0
+    """Until every worker was gone."""
+    swept_s: float = 0.0
+    """Until nothing that they had started was left on any node."""
+    returned_s: float = 0.0
+    """Until the reservation was back."""
+    nodes: int = 1
+    """On which the stage ran."""
+    ended: tuple[str, ...] = ()
+    """What outlived its worker and was ended, in words."""
+    left: tuple[str, ...] = ()
+    """What could not be got back, in words."""
+
+    @contextmanager
+    def timing(self, name: str) -> Iterator[None]:
+        """Add the seconds of the block to a field."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            setattr(self, name, getattr(self, name) + time.monotonic() - began)
+
+    def found(self, swept: tuple[list[str], list[str]]) -> None:
+        """What a sweep says of one node."""
+        self.ended += tuple(swept[0])
+        self.left += tuple(swept[1])
+
+
+@contextmanager
+def closing(pool: _Closes, sweep: Sweep | None) -> Iterator[None]:
+    """Close a pool of this machine alone when the block ends, then sweep."""
+    try:
+        yield
+    finally:
+        with pool.closed.timing("workers_s"):
+            pool.close()
+        if sweep is not None:
+            with pool.closed.timing("swept_s"):
+                pool.closed.found(sweep())
+
+
+class _Closes(Protocol):
+    closed: Closed
+
+    def close(self) -> None: ...
+
+
 class Pool(Protocol):
     """Workers of one stage."""
+
+    closed: Closed
+    """Of its end."""
 
     def submit(self, task: Callable[..., T], *args: Any, resources: Resources) -> Future[T]:
         """Run ``task(*args)`` in a new worker; task and arguments must pickle.
@@ -68,5 +131,17 @@ class Pools(Protocol):
             DoesNotFit: no node can ever serve ``resources``; says what there is.
         """
 
-    def open(self, stage: str) -> AbstractContextManager[Pool]:
-        """A pool; on exit every worker is ended, also those with a task in flight."""
+    def open(
+        self, stage: str, reserve: Resources | None = None, sweep: Sweep | None = None
+    ) -> AbstractContextManager[Pool]:
+        """A pool; on exit every worker is ended, also those with a task in flight.
+
+        Args:
+            reserve: held for the stage from its first task to its end, all of it on one node, where
+                the pool can hold anything; tasks then share it. None: each task asks for its own.
+            sweep: called on exit on each node where the stage ran, once its workers are gone and
+                before what was reserved is given back.
+
+        Raises:
+            DoesNotFit: no node can ever serve ``reserve``; says what there is.
+        """

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from optikit.errors import OptikitError
-from optikit.pools.base import Pool, Resources, stranger
+from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
 
 __all__ = ["POOLS"]
 
@@ -17,6 +17,9 @@ T = TypeVar("T")
 
 
 class _InlinePool:
+    def __init__(self) -> None:
+        self.closed = Closed()
+
     def submit(self, task: Callable[..., T], *args: Any, resources: Resources) -> Future[T]:
         future: Future[T] = Future()
         try:
@@ -28,6 +31,9 @@ class _InlinePool:
             traceback.print_exc()
             future.set_exception(stranger(task.__name__, error))
         return future
+
+    def close(self) -> None:
+        """No worker to end."""
 
 
 class InlinePools:
@@ -41,9 +47,13 @@ class InlinePools:
         yield
 
     @contextmanager
-    def open(self, stage: str) -> Iterator[Pool]:
-        """A pool that runs a task when it is submitted."""
-        yield _InlinePool()
+    def open(
+        self, stage: str, reserve: Resources | None = None, sweep: Sweep | None = None
+    ) -> Iterator[Pool]:
+        """A pool that runs a task when it is submitted; it holds nothing."""
+        pool = _InlinePool()
+        with closing(pool, sweep):
+            yield pool
 
 
 POOLS = InlinePools()

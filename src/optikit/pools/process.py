@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from optikit.adapters.hardware import gpu_count
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
-from optikit.pools.base import Pool, Resources, stranger
+from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
 
 __all__ = ["POOLS"]
 
@@ -78,6 +78,7 @@ class _Devices:
 
 class _ProcessPool:
     def __init__(self) -> None:
+        self.closed = Closed()
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="optikit-pool")
         self._live: set[BaseProcess] = set()
         self._devices = _Devices()
@@ -142,13 +143,13 @@ class ProcessPools:
         yield
 
     @contextmanager
-    def open(self, stage: str) -> Iterator[Pool]:
-        """A pool; its processes end with it."""
+    def open(
+        self, stage: str, reserve: Resources | None = None, sweep: Sweep | None = None
+    ) -> Iterator[Pool]:
+        """A pool; its processes end with it. The machine is the job's: it reserves nothing."""
         pool = _ProcessPool()
-        try:
+        with closing(pool, sweep):
             yield pool
-        finally:
-            pool.close()
 
 
 POOLS = ProcessPools()

@@ -78,3 +78,7 @@ class ProcessGroup(Spec):
     boot_id: str
     what: str
     """What runs in it, for a person: ``vllm server of trial t03``."""
+    port: int | None = None
+    """Where it listens, on 127.0.0.1."""
+    devices: tuple[str, ...] = ()
+    """GPUs that it may use, as CUDA_VISIBLE_DEVICES names them."""

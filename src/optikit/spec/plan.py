@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from optikit.spec.base import Spec
 from optikit.spec.flow import Flow
 from optikit.spec.job import OptimizationJob
@@ -53,6 +55,8 @@ class Plan(Option):
     """Free disk the job needs: fetched model, compressed model, bundle, records."""
     estimate_s: float
     """First estimate of the wall time; an order of size."""
+    stage_estimates_s: dict[str, float] = Field(default_factory=dict)
+    """The same by stage, start-ups included."""
     gpu_hours_bound: float
     warnings: tuple[str, ...] = ()
     simulated: bool = False

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from optikit.spec.base import Spec
 
-__all__ = ["Need", "Node", "QueuedJob", "Site", "Team"]
+__all__ = ["Need", "Node", "QueuedJob", "Site", "Team", "Ticket"]
 
 
 class Team(Spec):
@@ -55,6 +55,17 @@ class QueuedJob(Spec):
     """Seconds since the epoch."""
     state: Literal["queued", "started", "ended"] = "queued"
     """Whether its driver was started, and whether it has ended for good."""
+
+
+class Ticket(Spec):
+    """What a job's driver knows of the queue that it stands in."""
+
+    team: str
+    since_s: float
+    """When the job was submitted, in seconds since the epoch."""
+    priority: int = Field(default=0, ge=-10, le=10)
+    rehearsal: bool = False
+    """Ask for the devices of a simulated job too."""
 
 
 class Need(Spec):

@@ -253,6 +253,8 @@ class TrialSearch:
     def _learn(self, trial: Trial, point: Point) -> Outcome:
         job = self.plan.job
         outcome = outcome_of(trial, job.slo, job.tuner.slo_penalty_weight)
-        self._failures.learn(point, (trial.cause or "crash") if trial.state == "failed" else None)
+        if trial.cause != "occupied":  # somebody else's memory: no configuration is to blame
+            cause = (trial.cause or "crash") if trial.state == "failed" else None
+            self._failures.learn(point, cause)
         self.prior.learn(point, outcome)
         return outcome

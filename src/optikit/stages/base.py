@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from optikit.core.candidates import candidates_at_once, planned_candidates
 from optikit.engines.base import Engine
 from optikit.errors import (
     BudgetExceeded,
@@ -50,6 +51,8 @@ __all__ = [
     "default_serving",
     "in_vain",
     "resources_for",
+    "stage_devices",
+    "stage_resources",
     "variants",
     "write_lines",
 ]
@@ -177,6 +180,34 @@ def resources_for(plan: Plan, devices: int) -> Resources:
         gpus=devices,
         accelerator=plan.sku.accelerator,
     )
+
+
+def stage_devices(stage: str, plan: Plan) -> int:
+    """Devices that a stage uses; a simulated one: would use.
+
+    Candidates are made side by side, one a device; a model is scored and benchmarked on the devices
+    of its default configuration; trials are packed onto the whole SKU.
+    """
+    if stage not in ("compress", "evaluate", "benchmark", "tune"):
+        return 0
+    if stage == "tune":
+        return plan.sku.devices
+    if stage == "compress":
+        most = candidates_at_once(plan.sku, plan.baseline_weight_bytes)
+        return min(most, len(planned_candidates(plan)))
+    served = [option.serving for option in plan.options]
+    served += [plan.serving, *([plan.baseline_serving] if plan.baseline_serving else [])]
+    return max(serving.devices for serving in served)
+
+
+def stage_resources(stage: str, plan: Plan) -> Resources | None:
+    """What a stage holds from its first task to its end; None: nothing that others would miss."""
+    devices = 0 if plan.simulated else stage_devices(stage, plan)
+    if devices == 0:
+        return None
+    if plan.sku.kind == "cpu":
+        return Resources(cpus=plan.sku.cpus)
+    return resources_for(plan, devices)
 
 
 def variants(plan: Plan, inputs: Inputs) -> tuple[Variant, ...]:

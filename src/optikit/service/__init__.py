@@ -1,0 +1,1 @@
+"""What many teams share: a queue in front of a cluster. Added by ``optikit serve``."""

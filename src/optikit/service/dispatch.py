@@ -1,0 +1,284 @@
+"""Starts the drivers of queued jobs and admits their stages, each when its turn comes.
+
+All that it decides is in the jobs' journals (see admission.py) and in the book: one that is killed
+and started again finds what waits, what runs and what each team held, and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optikit.admission import Ask, asks_of, grant, refuse
+from optikit.archive import JobArchive
+from optikit.core.fairshare import FairShare
+from optikit.errors import BadInput, OptikitError
+from optikit.jobs import default_pool, start_driver
+from optikit.reports.summary import FINAL
+from optikit.service.base import Book
+from optikit.spec.queue import Node, QueuedJob, Site, Team, Ticket
+
+__all__ = ["Dispatcher"]
+
+_LOG = logging.getLogger(__name__)
+_TICK_S = 0.5
+_PAUSE_S = 5.0
+_GRACE_S = 60.0
+"""A driver that said nothing for so long after its start, and does not live, has died."""
+_BACKOFF_S = 10.0
+"""Before a dead driver is started again; doubled each time."""
+_NODES_EVERY_S = 30.0
+StartDriver = Callable[[JobArchive, str, Path], None]
+
+
+@dataclass
+class _Followed:
+    """One live job."""
+
+    row: QueuedJob
+    archive: JobArchive
+    offset: int = 0
+    asks: dict[str, Ask] = field(default_factory=dict)
+    known: set[str] = field(default_factory=set)
+    """Keys that the policy knows."""
+    state: str = "starting"
+    started_s: float = 0.0
+    deaths: int = 0
+    again_s: float | None = None
+    """When its dead driver is started anew."""
+    trouble: str = ""
+    """With its archive; said once."""
+
+    @property
+    def holds(self) -> bool:
+        """It has devices now."""
+        return any(ask.open and ask.granted_s is not None for ask in self.asks.values())
+
+
+class Dispatcher:
+    """See above. One a home; ``run`` in a thread of its own, the rest from any thread.
+
+    Args:
+        book: of the jobs and teams.
+        nodes: of the cluster, asked again and again: nodes come and go.
+        pool: where stages run; None: as for ``optikit submit``.
+        ahead: jobs of a team that may be at work without devices (they fetch, publish or wait), so
+            that the queue always knows a team's next stage, and a thousand jobs are no thousand
+            processes.
+        lives: starts of a job's driver before the job is given up.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        site: Site,
+        nodes: Callable[[], Iterable[Node]],
+        pool: str | None = None,
+        ahead: int = 2,
+        lives: int = 4,
+        clock: Callable[[], float] = time.time,
+        start: StartDriver = start_driver,
+    ) -> None:
+        self._book, self._site, self._nodes, self._pool = book, site, nodes, pool
+        self._ahead, self._lives, self._clock, self._launch = ahead, lives, clock, start
+        self._teams: dict[str, Team] = {}
+        self._fair = FairShare(nodes(), ())
+        self._looked_s = clock()
+        self._jobs: dict[str, _Followed] = {}
+        self._lock = threading.RLock()
+
+    def run(self, stop: threading.Event) -> None:
+        """Turn after turn until ``stop`` is set; drivers go on without us."""
+        while not stop.is_set():
+            try:
+                self.once()
+            except (OptikitError, OSError) as error:  # a database or disk that may come back
+                _LOG.error("the queue stands still: %s", error)
+                stop.wait(_PAUSE_S)
+            stop.wait(_TICK_S)
+
+    def once(self) -> None:
+        """One turn: hear the jobs, start drivers, admit stages."""
+        with self._lock:
+            now = self._clock()
+            self._look(now)
+            live = {row.id: row for row in self._book.live()}
+            for gone in [job for job in self._jobs if job not in live]:
+                self._forget(self._jobs.pop(gone), now)
+            for row in live.values():
+                known = self._jobs.get(row.id)
+                if known is None:
+                    known = _Followed(row, JobArchive(Path(row.home), row.id), started_s=now)
+                    self._jobs[row.id] = known
+                known.row = row
+                if row.state == "started":
+                    self._heard(known, now)
+            self._start_drivers(now)
+            while (start := self._fair.next(now)) is not None:
+                job = self._jobs[start.key.split("/", 1)[0]]
+                grant(job.archive, start.key, start.node)
+
+    # -- hearing
+
+    def _look(self, now: float) -> None:
+        """Teams may change at any time, nodes now and then."""
+        for team in self._book.teams():
+            if self._teams.get(team.name) != team:
+                self._teams[team.name] = team
+                self._fair.set_team(team)
+        if now - self._looked_s > _NODES_EVERY_S:
+            self._looked_s = now
+            self._fair.set_nodes(self._nodes())
+
+    def _heard(self, job: _Followed, now: float) -> None:
+        """One job's archive that cannot be read stops no other job."""
+        try:
+            self._hear(job, now)
+        except (OptikitError, OSError) as error:
+            if job.trouble != str(error):
+                job.trouble = str(error)
+                _LOG.error("job %s: %s", job.row.id, error)
+
+    def _hear(self, job: _Followed, now: float) -> None:
+        """What the job wrote since the last turn, and whether its driver still lives."""
+        events = []
+        for event, end in job.archive.events_and_ends(job.offset):
+            job.offset = end
+            events.append(event)
+            if event["kind"] == "state":
+                job.state = event["state"]
+        for ask in asks_of(events, job.asks).values():
+            self._settle(job, ask, now)
+        if job.state in FINAL:
+            self._forget(job, now)
+            self._book.set_state(job.row.id, "ended")
+            job.row = job.row.model_copy(update={"state": "ended"})
+        elif not job.archive.driver_alive():
+            self._mourn(job, now)
+
+    def _settle(self, job: _Followed, ask: Ask, now: float) -> None:
+        key = ask.need.key
+        need = ask.need.model_copy(update={"team": job.row.team})
+        if key not in job.known:
+            job.known.add(key)
+            if not ask.open:
+                if ask.granted_s is not None and ask.left_s is not None:
+                    self._fair.remember(need.team, need.devices, ask.granted_s, ask.left_s)
+                return
+            if ask.granted_s is not None and ask.node is not None:
+                self._fair.adopt(need, ask.node, ask.granted_s)
+                return
+            try:
+                self._fair.submit(need)
+            except BadInput as error:
+                refuse(job.archive, key, str(error))
+        elif not ask.open:
+            self._give_back(key, now)
+
+    def _give_back(self, key: str, now: float) -> None:
+        if key in self._fair.running:
+            self._fair.end(key, now)
+        else:
+            self._fair.cancel(key)
+
+    def _forget(self, job: _Followed, now: float) -> None:
+        for key in job.known:
+            self._give_back(key, now)
+
+    def _mourn(self, job: _Followed, now: float) -> None:
+        """A driver that died gives its places back and is started again, a few times."""
+        if job.state == "starting" and now - job.started_s < _GRACE_S:
+            return  # it has not come so far yet
+        if job.again_s is None:
+            for key, ask in job.asks.items():
+                if ask.open:
+                    job.archive.event("stage_left", key=key)
+            job.deaths += 1
+            job.again_s = now + _BACKOFF_S * 2 ** (job.deaths - 1)
+            job.archive.event("note", text=f"its driver died; start {job.deaths + 1} follows")
+        if job.deaths >= self._lives:
+            said = (
+                f"the driver of job {job.row.id} died {job.deaths} times without a word; see "
+                f"{job.archive.driver_log.name}, then resume it"
+            )
+            job.archive.event("state", state="failed", exit_code=1, message=said, verdict=None)
+        elif now >= job.again_s:
+            self._drive(job, now)
+
+    # -- starting
+
+    def _start_drivers(self, now: float) -> None:
+        """Each team's next jobs, by priority and age, as far ahead as may be."""
+        waiting: dict[str, list[_Followed]] = defaultdict(list)
+        ahead: dict[str, int] = defaultdict(int)
+        for job in self._jobs.values():
+            if job.row.state == "queued":
+                waiting[job.row.team].append(job)
+            elif job.row.state == "started" and not job.holds:
+                ahead[job.row.team] += 1
+        for team, jobs in waiting.items():
+            jobs.sort(key=self._place)
+            for job in jobs[: max(0, self._ahead - ahead[team])]:
+                self._drive(job, now)
+
+    def _place(self, job: _Followed) -> tuple[float, str]:
+        row = job.row
+        return row.submitted_s - row.priority * self._fair.ageing_s, row.id
+
+    def _drive(self, job: _Followed, now: float) -> None:
+        row, archive = job.row, job.archive
+        job.state, job.started_s, job.again_s = "starting", now, None
+        ticket = Ticket(
+            team=row.team,
+            since_s=row.submitted_s,
+            priority=row.priority,
+            rehearsal=self._site.queue_simulated,
+        )
+        archive.enqueue(ticket)
+        archive.event("state", state="starting")  # how an earlier run ended is no news any more
+        self._book.set_state(row.id, "started")
+        job.row = row.model_copy(update={"state": "started"})
+        self._launch(archive, self._pool or default_pool(archive.plan()), Path(row.home))
+
+    # -- what is seen of it
+
+    def places(self, team: str) -> list[dict[str, Any]]:
+        """The team's live jobs: id, state, and of a stage that waits or runs its devices, kind,
+        seconds and how many stages of that kind came before it."""
+        with self._lock:
+            now, waiting = self._clock(), self._fair.waiting
+            asks = {k: a for job in self._jobs.values() for k, a in job.asks.items() if a.open}
+            rows = []
+            for job in self._jobs.values():
+                if job.row.team != team or job.row.state == "ended":
+                    continue
+                row: dict[str, Any] = {"job": job.row.id, "state": job.row.state}
+                for ask in job.asks.values():
+                    if not ask.open:
+                        continue
+                    need = ask.need
+                    stage = need.key.rsplit("/", 1)[1].rsplit("-", 1)[0]
+                    row |= {"stage": stage, "devices": need.devices, "kind": need.kind}
+                    if ask.granted_s is not None:
+                        row |= {"node": ask.node, "holds_s": round(now - ask.granted_s, 1)}
+                        continue
+                    before = [
+                        other
+                        for key, other in asks.items()
+                        if key in waiting and other.need.kind == need.kind
+                    ]
+                    row["waits_s"] = round(now - ask.asked_s, 1)
+                    row["older"] = sum(other.need.since_s < need.since_s for other in before)
+                rows.append(row)
+            return rows
+
+    def level(self, team: str) -> float:
+        """Device-hours per weight, past ones fading, with what runs; the lowest is first."""
+        with self._lock:
+            return self._fair.level(team, self._clock()) / 3600.0
