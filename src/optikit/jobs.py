@@ -235,7 +235,7 @@ class Job:
 
 def default_pool(plan: Plan) -> str:
     """Where stages run when nobody says: a simulated job has nothing that a worker could lose."""
-    return "inline" if plan.simulated else "ray"
+    return "ray" if plan.holds_devices else "inline"
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

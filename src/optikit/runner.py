@@ -169,8 +169,8 @@ def _in_a_pool(
 def _admitted(name: str, plan: Plan, archive: JobArchive) -> Iterator[str | None]:
     """Where the job stands in a queue: wait until its stage may hold devices; yields the node."""
     ticket = archive.ticket()
-    devices = stage_devices(name, plan) if ticket else 0
-    if ticket is None or devices == 0 or (plan.simulated and not ticket.rehearsal):
+    devices = stage_devices(name, plan)
+    if ticket is None or devices == 0:
         yield None
         return
     need = Need(

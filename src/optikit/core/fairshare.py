@@ -5,11 +5,13 @@
     (U + R + E / 2) / weight,    U(t) = integral of held(s) exp(-(t - s) / tau) ds
 
 is first: U is what it held over a window that fades (the decayed usage of Slurm's fair-share
-factor), R what its running stages are still expected to take (the charge at the start of start-time
-fair queueing, Goyal et al. 1996), so that many devices that fall free at once do not all go to one
-team; E what its next stage would take, half of it as in Sainte-Lague's divisor method, since
-without it small teams with large stages would be ahead of their share by half a stage. A team that
-waits keeps its level while those of others grow: it becomes first.
+factor), R what its running stages are expected to take within a horizon (the charge at the start of
+start-time fair queueing, Goyal et al. 1996, as far as it is near), so that many devices that fall
+free at once do not all go to one team; E what its next stage would take within it, half of it as in
+Sainte-Lague's divisor method, since without it small teams with large stages would be ahead of
+their share by half a stage. So what is levelled is what each team will have held a horizon from
+now: charged to its far end, a long stage would cost its team devices long before it used them. A
+team that waits keeps its level while those of others grow: it becomes first.
 
 *Line.* Within a team the older job is first; one unit of priority is worth ``ageing_s`` of age, so
 a low priority waits longer, not for ever.
@@ -68,9 +70,12 @@ class _Account:
         """Write down what was used so far: what runs is about to change."""
         self.used, self.at_s = self.usage(now_s, tau_s), max(now_s, self.at_s)
 
-    def level(self, now_s: float, tau_s: float) -> float:
-        """Device-seconds held, and expected of what runs."""
-        rest = sum(devices * max(0.0, end - now_s) for devices, end in self.running.values())
+    def level(self, now_s: float, tau_s: float, horizon_s: float) -> float:
+        """Device-seconds held, and expected of what runs within the horizon."""
+        rest = sum(
+            devices * min(horizon_s, max(0.0, end - now_s))
+            for devices, end in self.running.values()
+        )
         return self.usage(now_s, tau_s) + rest
 
 
@@ -111,6 +116,7 @@ class FairShare:
         nodes: of the cluster.
         teams: who may ask.
         window_s: tau, the time constant with which past use fades.
+        horizon_s: how far ahead what runs is counted.
         ageing_s: waiting time that is worth one unit of priority.
         most_reserved: share of a kind's nodes that may be reserved at a time; one always may.
     """
@@ -120,10 +126,12 @@ class FairShare:
         nodes: Iterable[Node],
         teams: Iterable[Team],
         window_s: float = DAY_S,
+        horizon_s: float = HOUR_S,
         ageing_s: float = HOUR_S,
         most_reserved: float = 0.25,
     ) -> None:
-        self.window_s, self.ageing_s, self.most_reserved = window_s, ageing_s, most_reserved
+        self.window_s, self.horizon_s = window_s, horizon_s
+        self.ageing_s, self.most_reserved = ageing_s, most_reserved
         self._machines = {node.name: _Machine(node, node.devices) for node in nodes}
         self._of_kind: dict[str, list[_Machine]] = defaultdict(list)
         for machine in self._machines.values():
@@ -267,7 +275,7 @@ class FairShare:
         for team in self._lines[kind]:
             firsts = self._firsts(kind, team)
             if firsts:
-                half = firsts[0].devices * self._expected_s(firsts[0]) / 2
+                half = firsts[0].devices * min(self.horizon_s, self._expected_s(firsts[0])) / 2
                 ahead = half / self._teams[team].weight
                 places.append((self.level(team, now_s) + ahead, team))
         return [team for _, team in sorted(places)]
@@ -362,7 +370,8 @@ class FairShare:
     def level(self, team: str, now_s: float) -> float:
         """Device-seconds per weight, past and promised; the lowest is first."""
         account = self._accounts[team]
-        return account.level(now_s, self.window_s) / self._teams[team].weight
+        level = account.level(now_s, self.window_s, self.horizon_s)
+        return level / self._teams[team].weight
 
     @property
     def waiting(self) -> tuple[str, ...]:

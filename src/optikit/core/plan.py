@@ -131,6 +131,11 @@ def make_plan(
 def _consistent(
     job: OptimizationJob, flow: Flow, engine: EngineFacts, sku: SkuFacts, trace: Trace | None
 ) -> None:
+    if job.engine.hold_devices and not engine.simulated:
+        raise SpecError(
+            f"engine.hold_devices: the engine {engine.name} holds devices anyway; the key is for "
+            "the simulated one. Leave it out"
+        )
     asked = job.workload
     if (asked.trace is None) != (trace is None):
         raise SpecError(

@@ -22,7 +22,7 @@ from optikit.errors import BadInput, OptikitError
 from optikit.jobs import default_pool, start_driver
 from optikit.reports.summary import FINAL
 from optikit.service.base import Book
-from optikit.spec.queue import Node, QueuedJob, Site, Team, Ticket
+from optikit.spec.queue import Node, QueuedJob, Team, Ticket
 
 __all__ = ["Dispatcher"]
 
@@ -77,7 +77,6 @@ class Dispatcher:
     def __init__(
         self,
         book: Book,
-        site: Site,
         nodes: Callable[[], Iterable[Node]],
         pool: str | None = None,
         ahead: int = 2,
@@ -85,7 +84,7 @@ class Dispatcher:
         clock: Callable[[], float] = time.time,
         start: StartDriver = start_driver,
     ) -> None:
-        self._book, self._site, self._nodes, self._pool = book, site, nodes, pool
+        self._book, self._nodes, self._pool = book, nodes, pool
         self._ahead, self._lives, self._clock, self._launch = ahead, lives, clock, start
         self._teams: dict[str, Team] = {}
         self._fair = FairShare(nodes(), ())
@@ -238,7 +237,6 @@ class Dispatcher:
             team=row.team,
             since_s=row.submitted_s,
             priority=row.priority,
-            rehearsal=self._site.queue_simulated,
         )
         archive.enqueue(ticket)
         archive.event("state", state="starting")  # how an earlier run ended is no news any more

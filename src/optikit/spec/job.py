@@ -129,6 +129,9 @@ class EngineChoice(Spec):
     start_timeout_s: float = Field(default=600.0, gt=0)
     flags: dict[str, Flag] = Field(default_factory=dict)
     """Further engine flags for every server of the job, by their command-line name."""
+    hold_devices: bool = False
+    """On the simulated engine: occupy the SKU's devices as real servers would, to rehearse how jobs
+    share a cluster."""
 
 
 class TunerChoice(Spec):

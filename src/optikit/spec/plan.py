@@ -70,6 +70,11 @@ class Plan(Option):
         return self.model_copy(update={name: getattr(option, name) for name in Option.model_fields})
 
     @property
+    def holds_devices(self) -> bool:
+        """Whether its stages occupy devices of the SKU: on paper they need none."""
+        return not self.simulated or self.job.engine.hold_devices
+
+    @property
     def workload(self) -> Workload:
         """The job's workload with the range of lengths that the trace has, where it names one.
 

@@ -39,8 +39,6 @@ class Site(Spec):
     """Folders below which models, datasets and traces may lie, besides a team's own home."""
     trust_remote_code: bool = False
     """Whether a job may ask for a model's own code to be run."""
-    queue_simulated: bool = False
-    """Whether a job on the simulated engine waits for devices as a real one would: a rehearsal."""
 
 
 class QueuedJob(Spec):
@@ -64,8 +62,6 @@ class Ticket(Spec):
     since_s: float
     """When the job was submitted, in seconds since the epoch."""
     priority: int = Field(default=0, ge=-10, le=10)
-    rehearsal: bool = False
-    """Ask for the devices of a simulated job too."""
 
 
 class Need(Spec):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -160,6 +162,12 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         journal.event("probe", trial=ask.trial_id, probe=kept.model_dump(mode="json"))
         return name
 
+    journal.event(
+        "placed",
+        trial=ask.trial_id,
+        node=socket.gethostname(),
+        devices=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+    )
     with tools.engine.serve(
         Path(ask.model.path),
         ask.serving,

@@ -173,7 +173,7 @@ class Stage(Protocol):
 
 def resources_for(plan: Plan, devices: int) -> Resources:
     """What a task that uses ``devices`` devices of the job's SKU occupies; on paper: none."""
-    if plan.sku.kind == "cpu" or plan.simulated:
+    if plan.sku.kind == "cpu" or not plan.holds_devices:
         return Resources(cpus=1.0)
     return Resources(
         cpus=plan.sku.cpus / plan.sku.devices * devices,
@@ -183,12 +183,12 @@ def resources_for(plan: Plan, devices: int) -> Resources:
 
 
 def stage_devices(stage: str, plan: Plan) -> int:
-    """Devices that a stage uses; a simulated one: would use.
+    """Devices that a stage holds; on paper: none.
 
     Candidates are made side by side, one a device; a model is scored and benchmarked on the devices
     of its default configuration; trials are packed onto the whole SKU.
     """
-    if stage not in ("compress", "evaluate", "benchmark", "tune"):
+    if not plan.holds_devices or stage not in ("compress", "evaluate", "benchmark", "tune"):
         return 0
     if stage == "tune":
         return plan.sku.devices
@@ -202,7 +202,7 @@ def stage_devices(stage: str, plan: Plan) -> int:
 
 def stage_resources(stage: str, plan: Plan) -> Resources | None:
     """What a stage holds from its first task to its end; None: nothing that others would miss."""
-    devices = 0 if plan.simulated else stage_devices(stage, plan)
+    devices = stage_devices(stage, plan)
     if devices == 0:
         return None
     if plan.sku.kind == "cpu":

@@ -114,6 +114,39 @@ class PoolContract:
         with pytest.raises(OptikitError, match="pool was closed"):
             pool.submit(own_pid, resources=ONE)
 
+    def test_what_workers_left_is_swept_once_they_are_gone(self, pools: Pools) -> None:
+        """A pool's end says what it found; the devices are still held while it looks."""
+        seen: list[bool] = []
+        pids: list[int] = []
+
+        def sweep() -> tuple[list[str], list[str]]:
+            seen.append(any(alive(pid) for pid in pids if pid != os.getpid()))
+            return ["a server"], ["port 1 is taken"]
+
+        with pools.session(ONE):
+            with pools.open("test", ONE, sweep) as pool:
+                pids.append(pool.submit(own_pid, resources=ONE).result(120))
+            assert seen == [False]
+            assert pool.closed.ended == ("a server",)
+            assert pool.closed.left == ("port 1 is taken",)
+            assert pool.closed.nodes == 1
+
+    def test_a_sweep_follows_a_stage_that_failed(self, pools: Pools) -> None:
+        """Whatever ends a stage, nothing of it stays."""
+        seen: list[str] = []
+
+        def sweep() -> tuple[list[str], list[str]]:
+            seen.append("swept")
+            return [], []
+
+        with (
+            pools.session(ONE),
+            pytest.raises(BadInput, match="refused this"),
+            pools.open("test", ONE, sweep) as pool,
+        ):
+            pool.submit(refuse, "this", resources=ONE).result(120)
+        assert seen == ["swept"]
+
 
 def alive(pid: int) -> bool:
     """Whether a process runs (a zombie does not)."""
