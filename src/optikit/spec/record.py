@@ -283,7 +283,7 @@ class TuneRecord(_Record):
     contenders: tuple[Contender, ...] = ()
     """The last comparison; empty where there was none."""
     usage: dict[str, Usage] = Field(default_factory=dict)
-    """By variant; empty for trials in virtual time."""
+    """By variant, and of the last comparison (``finalists``); empty for trials in virtual time."""
     avoided: int = 0
     """Proposals that were never started: they would have failed as others did."""
 

@@ -15,7 +15,14 @@ from optikit.core.fitness import fitness
 from optikit.core.racing import Raced
 from optikit.core.rate import rate_search
 from optikit.core.timings import Timings
-from optikit.errors import BudgetExceeded, EngineError, PortInUse, StageFailed, WorkerDied
+from optikit.errors import (
+    BudgetExceeded,
+    EngineError,
+    OptikitError,
+    PortInUse,
+    StageFailed,
+    WorkerDied,
+)
 from optikit.loadgen.find_rate import find_rate
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.plan import Plan
@@ -31,7 +38,10 @@ from optikit.stages.base import (
     write_lines,
 )
 
-__all__ = ["Ask", "failed", "launched", "measure", "measure_here", "must_have_run"]
+__all__ = ["Ask", "failed", "launched", "measure", "measure_here", "must_have_run", "settled"]
+
+ATTEMPTS = 2
+"""Of a trial whose worker or engine died by no fault of its configuration."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +119,32 @@ def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     except PortInUse:
         raise
     except (WorkerDied, EngineError) as error:
-        trial = failed(ask, error, attempts=1 if in_vain(error) else 2)
+        trial = failed(ask, error, attempts=1 if in_vain(error) else ATTEMPTS)
     tools.journal.event("trial", trial=trial.model_dump(mode="json"))
+    return trial
+
+
+def settled(
+    journal: Journal, ask: Ask, answer: Trial | OptikitError, attempt: int, occupied_s: float
+) -> Trial | None:
+    """What a runner's answer makes of a trial, written down; None: it is worth another attempt.
+
+    Raises:
+        OptikitError: what is no fault of the trial, such as a port that somebody else has.
+    """
+    what = f"trial {ask.trial_id}"
+    seconds = round(occupied_s, 3)
+    journal.event("occupied", what=what, devices=ask.serving.devices, seconds=seconds)
+    if isinstance(answer, OptikitError):
+        if isinstance(answer, PortInUse) or not isinstance(answer, EngineError | WorkerDied):
+            raise answer
+        journal.event("attempt_failed", what=what, attempt=attempt, error=str(answer))
+        if attempt < ATTEMPTS and not in_vain(answer):
+            return None
+        trial = failed(ask, answer, attempt)
+    else:
+        trial = answer.model_copy(update={"attempts": attempt})
+    journal.event("trial", trial=trial.model_dump(mode="json"))
     return trial
 
 

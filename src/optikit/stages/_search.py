@@ -17,7 +17,7 @@ from optikit.core.fitness import best, fitness, margin
 from optikit.core.predict import Prediction
 from optikit.core.racing import pruned_fitness
 from optikit.core.space import Point, Space
-from optikit.errors import EngineError, OptikitError, PortInUse, WorkerDied
+from optikit.errors import OptikitError
 from optikit.runners.base import Launch
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.plan import Plan
@@ -25,19 +25,18 @@ from optikit.spec.record import Trial, Variant
 from optikit.spec.slo import Slo
 from optikit.stages._measure import (
     Ask,
-    failed,
     launched,
     measure_here,
     must_have_run,
+    settled,
 )
-from optikit.stages.base import Tools, in_vain, resources_for
+from optikit.stages.base import Tools, resources_for
 from optikit.tuners.base import Outcome, Prior, Study
 
 __all__ = ["TrialSearch", "outcome_of"]
 
 HOPELESS = 3
 """So many trials, the default included, that all failed in the engine end the search."""
-ATTEMPTS = 2
 _AVOIDED_IN_A_ROW = 200
 """So many proposals that would fail, one after the other, end the search."""
 
@@ -169,26 +168,11 @@ class TrialSearch:
             OptikitError: what is no fault of the trial, such as a port that somebody else has.
         """
         ask, point, number = self._asks[launch.trial_id]
-        journal = self.tools.journal
-        what = f"trial {ask.trial_id}"
-        journal.event(
-            "occupied",
-            what=what,
-            devices=ask.serving.devices,
-            seconds=round(occupied_s, 3),
-        )
-        if isinstance(answer, OptikitError):
-            if isinstance(answer, PortInUse) or not isinstance(answer, EngineError | WorkerDied):
-                raise answer
-            journal.event("attempt_failed", what=what, attempt=number, error=str(answer))
-            if number < ATTEMPTS and not in_vain(answer):
-                self._asks[ask.trial_id] = (ask, point, number + 1)
-                self._again.append(launch)
-                return
-            trial = failed(ask, answer, number)
-        else:
-            trial = answer.model_copy(update={"attempts": number})
-        journal.event("trial", trial=trial.model_dump(mode="json"))
+        trial = settled(self.tools.journal, ask, answer, number, occupied_s)
+        if trial is None:
+            self._asks[ask.trial_id] = (ask, point, number + 1)
+            self._again.append(launch)
+            return
         self.trials.append(trial)
         self.study.tell(point, self._learn(trial, point))
         self._look_again()

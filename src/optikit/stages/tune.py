@@ -12,8 +12,9 @@ from optikit.core.rate import probe_seed
 from optikit.errors import BudgetExceeded
 from optikit.spec.plan import Plan
 from optikit.spec.record import Contender, Trial, TuneRecord, Usage, Variant
+from optikit.stages._finalists import FinalistSearch
 from optikit.stages._hints import seen_elsewhere
-from optikit.stages._measure import Ask, measure, must_have_run
+from optikit.stages._measure import Ask, must_have_run
 from optikit.stages._search import TrialSearch, outcome_of
 from optikit.stages.base import Inputs, Tools, default_serving, variants
 
@@ -53,7 +54,9 @@ class Tune:
                     avoided += search.avoided
                 if not plan.simulated:
                     usage[variant] = used
-            _compare(tools, inputs, plan, measured, trials)
+            used = _compare(tools, inputs, plan, measured, trials)
+            if used is not None and not plan.simulated:
+                usage["finalists"] = used
         except BudgetExceeded as error:
             stopped = str(error)
             tools.journal.event("note", text=f"tuning ends early: {stopped}")
@@ -120,8 +123,11 @@ class Tune:
 
 def _compare(
     tools: Tools, inputs: Inputs, plan: Plan, measured: Sequence[Trial], trials: list[Trial]
-) -> None:
-    """Measure the best few and the default of each variant again; what was done is not repeated."""
+) -> Usage | None:
+    """Measure the best few and the default of each variant again; what was done is not repeated.
+
+    Rounds are kept: a round's trials start before the next one's.
+    """
     tuner = plan.job.tuner
     chosen: list[Trial] = []
     for variant in variants(plan, inputs):
@@ -130,8 +136,10 @@ def _compare(
         chosen += [t for t in measured if t.variant == variant and t.rate_rps is not None]
         chosen += finalists(others, tuner.finalists)
     if tuner.finalists == 0 or len(chosen) < 2:
-        return
+        return None
     done = {t.id: t for t in tools.journal.trials() if t.purpose == "finalist"}
+    order: list[str] = []
+    asks: list[Ask] = []
     for trial, number in rounds(chosen, tuner.finalist_runs):
         ask = Ask(
             trial_id=f"f{number}-{trial.id}",
@@ -144,11 +152,22 @@ def _compare(
             of=trial.id,
             seed=probe_seed(plan.workload.seed, 1000 + number),
         )
-        past = done.get(ask.trial_id)
+        order.append(ask.trial_id)
+        past = done.pop(ask.trial_id, None)
         if past is None or past.state == "failed" or past.serving != trial.serving:
-            tools.journal.remaining_s()
-            past = measure(tools, plan, ask)
-        trials.append(past)
+            asks.append(ask)
+        else:
+            trials.append(past)
+    if not asks:
+        return None
+    took = {t.id: t.startup_s + t.measuring_s + t.teardown_s for t in chosen}
+    folder = tools.journal.folder("study", "finalists")
+    search = FinalistSearch(tools, plan, asks, took, folder)
+    try:
+        return tools.runner.run(search, tools.pool, plan.sku.devices, tools.journal.remaining_s)
+    finally:
+        trials += search.trials
+        trials.sort(key=lambda t: order.index(t.id) if t.id in order else -1)
 
 
 def _winner(last: Sequence[Contender], shipped: Sequence[Trial], ships: Variant) -> str | None:
