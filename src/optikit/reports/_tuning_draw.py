@@ -8,13 +8,15 @@ less its light end (van der Walt and Smith, 2015).
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from optikit.reports import _plot_draw as draw
+from optikit.reports._elsewhere import Elsewhere
 from optikit.reports.tuning import KINDS, Bar, BestSoFar, Flags, Importance, Kind, Line
+from optikit.spec.record import Variant
 
 if TYPE_CHECKING:
     from optikit.reports._plot_draw import Axes, Figure
@@ -25,6 +27,7 @@ PER_DEVICE = "rate per device\n(requests/s)"
 _ROW_IN, _BAR_IN, _COLUMN_IN = 0.17, 0.3, 0.95
 _GROUND: dict[str, Any] = {"boxstyle": "square,pad=0.15", "fc": "white", "ec": "none"}
 """Behind a text that lines go through."""
+_BESIDE: dict[str, Any] = {"random": (0, (1, 1)), "tpe": (0, (5, 1.5))}
 _SLOW_TO_FAST = ("#6DCD59", "#35B779", "#1F9E89", "#26828E", "#31688E", "#3E4989", "#440154")
 
 
@@ -46,11 +49,16 @@ _LOOKS: dict[Kind, _Look] = {
 }
 
 
-def draw_best_so_far(found: Sequence[tuple[str, BestSoFar]], title: str) -> Figure:
+def draw_best_so_far(
+    found: Sequence[tuple[Variant, BestSoFar]],
+    title: str,
+    elsewhere: Mapping[Variant, Sequence[Elsewhere]],
+) -> Figure:
     """A panel a variant, each with its trials without a rate at the foot.
 
     Args:
         found: variants with what their searches found.
+        elsewhere: earlier searches for the same, by variant.
     """
     feet = [[k for k in KINDS[2:] if k in {m.kind for m in data.marks}] for _, data in found]
     heights = [
@@ -62,16 +70,32 @@ def draw_best_so_far(found: Sequence[tuple[str, BestSoFar]], title: str) -> Figu
         ax = next(left)
         if len(found) > 1:
             ax.set_title(variant, loc="left")
-        _draw_progress(ax, data, f"{variant}, " if len(found) > 1 else "")
+        whose = f"{variant}, " if len(found) > 1 else ""
+        _draw_progress(ax, data, whose, elsewhere.get(variant, ()))
         if kinds:
             _draw_foot(next(left), data, kinds)
     axes[-1].set_xlabel("device-hours spent")
-    axes[-1].set_xlim(0, 1.03 * max(data.marks[-1].hours for _, data in found))
+    others = [one for variant, _ in found for one in elsewhere.get(variant, ())]
+    spent = [data.marks[-1].hours for _, data in found] + [one.steps[-1][0] for one in others]
+    axes[-1].set_xlim(0, 1.03 * max(spent))
     draw.legend(figure, axes)
     return figure
 
 
-def _draw_progress(ax: Axes, data: BestSoFar, whose: str) -> None:
+def _draw_progress(ax: Axes, data: BestSoFar, whose: str, elsewhere: Sequence[Elsewhere]) -> None:
+    for one in elsewhere:
+        hours, rates = zip(*one.steps, strict=True)
+        label = f"{whose}{one.sampler}, in an earlier job"
+        ax.step(
+            hours,
+            rates,
+            where="post",
+            color=draw.PALE,
+            lw=1.2,
+            ls=_BESIDE[one.sampler],
+            zorder=2.2,
+            label=label,
+        )
     if data.steps:
         hours, rates = zip(*data.steps, strict=True)
         ax.step(
@@ -81,6 +105,7 @@ def _draw_progress(ax: Axes, data: BestSoFar, whose: str) -> None:
         marks = [mark for mark in data.marks if mark.kind == kind and mark.rate is not None]
         _draw_marks(ax, kind, [m.hours for m in marks], [m.rate or 0.0 for m in marks])
     shown = [mark.rate for mark in data.marks if mark.rate is not None]
+    shown += [rate for one in elsewhere for _, rate in one.steps]
     if data.predicted:
         shown.append(data.predicted)
         value = draw.short(data.predicted)

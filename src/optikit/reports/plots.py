@@ -14,6 +14,7 @@ from optikit.engines import ENGINES
 from optikit.errors import ArchiveError
 from optikit.reports import _plot_draw as draw
 from optikit.reports import _tuning_draw, tuning
+from optikit.reports._elsewhere import Elsewhere, blind_searches
 from optikit.reports._plot_data import completions, in_flight, rate_plot, shown_probe
 from optikit.spec.record import Contender, Probe, RateResult, Trial, TuneRecord, Variant
 from optikit.spec.simulated import marked
@@ -96,6 +97,7 @@ def write_tuning_plots(
     contenders: Sequence[Contender],
     compresses: bool,
     simulated: bool = False,
+    elsewhere: Mapping[Variant, Sequence[Elsewhere]] | None = None,
 ) -> list[Path]:
     """Draw a tuning stage into a folder; each figure whole or not at all.
 
@@ -105,6 +107,7 @@ def write_tuning_plots(
         contenders: of the last comparison; empty: there was none.
         compresses: whether the flow has a compressed variant.
         simulated: the figures are a model's; each title says so.
+        elsewhere: earlier jobs' blind searches for the same, to draw beside each variant's.
 
     Returns:
         The files that were written. A figure that has nothing to show is left out; none at all
@@ -137,7 +140,7 @@ def write_tuning_plots(
     with draw.style():
         if progress:
             title = f"{mark}Best rate per device against the device-hours spent"
-            draw.save(_tuning_draw.draw_best_so_far(progress, title), best)
+            draw.save(_tuning_draw.draw_best_so_far(progress, title, elsewhere or {}), best)
             written.append(best)
         if ways:
             title = f"{mark}Configurations that were tried, and the rate of each"
@@ -181,9 +184,10 @@ def plots_of_job(archive: JobArchive) -> list[Path]:
         spaces["compressed"] = plan.space
     tune = archive.records().get("tune")
     contenders = tune.contenders if isinstance(tune, TuneRecord) else ()
-    folder = archive.folder("plots")
+    folder, earlier = archive.folder("plots"), archive.earlier()
+    beside = {variant: blind_searches(plan, variant, earlier) for variant in spaces}
     return written + write_tuning_plots(
-        folder, trials, spaces, contenders, plan.flow.compresses, simulated
+        folder, trials, spaces, contenders, plan.flow.compresses, simulated, beside
     )
 
 
