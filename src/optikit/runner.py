@@ -158,7 +158,9 @@ def _in_a_pool(
         reserve = reserve.model_copy(update={"node": node})
     pool = None
     try:
-        with pools.open(name, reserve, partial(_sweep, archive)) as pool:
+        size = plan.job.compute.stages.get(name)
+        workers = size.workers if size else None
+        with pools.open(name, reserve, partial(_sweep, archive), workers) as pool:
             return STAGES.load(name).run(replace(tools, pool=pool), inputs, plan, digest)
     finally:
         if pool is not None:

@@ -224,7 +224,7 @@ def accelerators_by_node() -> dict[str, tuple[str | None, int, int]]:
     return found
 
 
-def require(cpus: float, gpus: int, accelerator: str | None) -> None:
+def require(cpus: float, gpus: int, accelerator: str | None, memory_bytes: int = 0) -> None:
     """Check that some node could ever serve the request: Ray itself would wait for ever.
 
     Raises:
@@ -239,12 +239,16 @@ def require(cpus: float, gpus: int, accelerator: str | None) -> None:
             continue
         total = node["Resources"]
         has_cpus, has_gpus = total.get("CPU", 0.0), total.get("GPU", 0.0)
-        if has_cpus >= cpus and has_gpus >= gpus and (not accelerator or label in total):
+        memory = total.get("memory", 0.0)
+        roomy = has_cpus >= cpus and has_gpus >= gpus and memory >= memory_bytes
+        if roomy and (not accelerator or label in total):
             return
         kinds = [key.split(":", 1)[1] for key in total if key.startswith("accelerator_type:")]
-        have.append(f"{has_cpus:g} CPUs, {has_gpus:g} GPUs {' '.join(kinds)}".strip())
+        said = f"{has_cpus:g} CPUs, {has_gpus:g} GPUs {' '.join(kinds)}".strip()
+        have.append(f"{said}, {memory / 2**30:.1f} GiB" if memory_bytes else said)
+    wanted = f" with {memory_bytes / 2**30:.1f} GiB of memory" if memory_bytes else ""
     raise DoesNotFit(
         f"no node of the cluster can ever serve {cpus:g} CPUs and {gpus} x "
-        f"{accelerator or 'GPU'}; its nodes have: {'; '.join(have) or 'nothing'}. "
+        f"{accelerator or 'GPU'}{wanted}; its nodes have: {'; '.join(have) or 'nothing'}. "
         "Choose another SKU, add such a node, or plan only (optikit plan)."
     )

@@ -32,6 +32,7 @@ class Reservation:
         cpus: float,
         gpus: int,
         accelerator: str | None,
+        memory_bytes: int = 0,
         node: str | None = None,
     ) -> None:
         import ray
@@ -42,6 +43,8 @@ class Reservation:
             bundle["GPU"] = gpus
         if accelerator:
             bundle[f"accelerator_type:{accelerator}"] = 0.001  # as Ray asks for one itself
+        if memory_bytes:
+            bundle["memory"] = memory_bytes
         where = [{"ray.io/node-id": node}] if node else None
         self._ray = ray
         self._group = placement_group(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -75,6 +76,10 @@ def make_plan(
         SpecError: keys that contradict each other, or recipes of which none can be served.
     """
     sku = job.compute.sku.facts
+    if job.compute.cpus_per_device is not None:
+        sku = sku.model_copy(
+            update={"cpus": max(1, math.ceil(job.compute.cpus_per_device * sku.devices))}
+        )
     _consistent(job, flow, engine, sku, trace)
     default = _default_serving(job, shape, sku, cpu_dtype, trace)
     own_degrees = fitting_degrees(job, shape, None, sku, default)

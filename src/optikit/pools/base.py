@@ -43,6 +43,8 @@ class Resources(Spec):
     """Ray's accelerator type of the node, None for any."""
     node: str | None = None
     """Id of the node to run on, None for any; pools of one machine know none."""
+    memory_bytes: int = 0
+    """Host memory that a Ray cluster counts."""
 
 
 Sweep = Callable[[], tuple[list[str], list[str]]]
@@ -132,13 +134,18 @@ class Pools(Protocol):
         """
 
     def open(
-        self, stage: str, reserve: Resources | None = None, sweep: Sweep | None = None
+        self,
+        stage: str,
+        reserve: Resources | None = None,
+        sweep: Sweep | None = None,
+        workers: int | None = None,
     ) -> AbstractContextManager[Pool]:
         """A pool; on exit every worker is ended, also those with a task in flight.
 
         Args:
             reserve: held for the stage from its first task to its end, all of it on one node, where
                 the pool can hold anything; tasks then share it. None: each task asks for its own.
+            workers: most of them at a time; None: as many as the pool can.
             sweep: called on exit on each node where the stage ran, once its workers are gone and
                 before what was reserved is given back.
 

@@ -48,7 +48,11 @@ class InlinePools:
 
     @contextmanager
     def open(
-        self, stage: str, reserve: Resources | None = None, sweep: Sweep | None = None
+        self,
+        stage: str,
+        reserve: Resources | None = None,
+        sweep: Sweep | None = None,
+        workers: int | None = None,
     ) -> Iterator[Pool]:
         """A pool that runs a task when it is submitted; it holds nothing."""
         pool = _InlinePool()

@@ -21,6 +21,7 @@ from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
 __all__ = ["POOLS"]
 
 T = TypeVar("T")
+_MOST_WORKERS = 32
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -77,9 +78,9 @@ class _Devices:
 
 
 class _ProcessPool:
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
         self.closed = Closed()
-        self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="optikit-pool")
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="optikit-pool")
         self._live: set[BaseProcess] = set()
         self._devices = _Devices()
         self._closed = False
@@ -144,10 +145,14 @@ class ProcessPools:
 
     @contextmanager
     def open(
-        self, stage: str, reserve: Resources | None = None, sweep: Sweep | None = None
+        self,
+        stage: str,
+        reserve: Resources | None = None,
+        sweep: Sweep | None = None,
+        workers: int | None = None,
     ) -> Iterator[Pool]:
         """A pool; its processes end with it. The machine is the job's: it reserves nothing."""
-        pool = _ProcessPool()
+        pool = _ProcessPool(workers or _MOST_WORKERS)
         with closing(pool, sweep):
             yield pool
 

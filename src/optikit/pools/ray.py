@@ -21,12 +21,12 @@ _MOST_TASKS = 64
 
 
 class _RayPool:
-    def __init__(self, stage: str, reserve: Resources | None) -> None:
+    def __init__(self, stage: str, reserve: Resources | None, workers: int) -> None:
         self.closed = Closed()
         self._stage = stage
         self._reserve = reserve
         self._held = _reservation(stage, reserve) if reserve else None
-        self._threads = ThreadPoolExecutor(_MOST_TASKS, thread_name_prefix=f"pool-{stage}")
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix=f"pool-{stage}")
         self._live: set[TaskActor] = set()
         self._nodes: set[str] = set()
         self._over = False
@@ -97,8 +97,15 @@ class _RayPool:
 
 
 def _reservation(stage: str, reserve: Resources) -> Reservation:
-    require(reserve.cpus, reserve.gpus, reserve.accelerator)
-    return Reservation(stage, reserve.cpus, reserve.gpus, reserve.accelerator, reserve.node)
+    require(reserve.cpus, reserve.gpus, reserve.accelerator, reserve.memory_bytes)
+    return Reservation(
+        stage,
+        reserve.cpus,
+        reserve.gpus,
+        reserve.accelerator,
+        reserve.memory_bytes,
+        reserve.node,
+    )
 
 
 class RayPools:
@@ -119,10 +126,14 @@ class RayPools:
 
     @contextmanager
     def open(
-        self, stage: str, reserve: Resources | None = None, sweep: Sweep | None = None
+        self,
+        stage: str,
+        reserve: Resources | None = None,
+        sweep: Sweep | None = None,
+        workers: int | None = None,
     ) -> Iterator[Pool]:
         """A pool whose actors, and whose placement group, end with it."""
-        pool = _RayPool(stage, reserve)
+        pool = _RayPool(stage, reserve, workers or _MOST_TASKS)
         try:
             pool.ready()
             yield pool

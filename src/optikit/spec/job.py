@@ -33,6 +33,7 @@ __all__ = [
     "ModelStorage",
     "OptimizationJob",
     "QualityGate",
+    "StageSize",
     "TunerChoice",
 ]
 
@@ -67,12 +68,37 @@ class DatasetStorage(Spec):
     """Of a hub's dataset."""
 
 
+class StageSize(Spec):
+    """What one stage holds and may start, beside the devices that it uses."""
+
+    memory_gib: float | None = Field(default=None, gt=0)
+    """Host memory that is held for it on its node, where a Ray cluster counts memory; None: none is
+    asked for."""
+    workers: int | None = Field(default=None, ge=1, le=256)
+    """Most workers at a time; None: as many as its devices allow."""
+
+
+STAGES = ("fetch", "compress", "evaluate", "benchmark", "tune", "publish")
+
+
 class ComputeConfig(Spec):
     """What the job runs on."""
 
     sku: ResourceSKU
+    cpus_per_device: float | None = Field(default=None, gt=0)
+    """CPU cores that are held with each device; None: the SKU's."""
+    stages: dict[str, StageSize] = Field(default_factory=dict)
+    """Sizes of single stages' pools."""
     prices: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """Price of one device-hour by SKU, in a currency of your own; for ``objective: per_cost``."""
+
+    @field_validator("stages")
+    @classmethod
+    def _stages(cls, value: dict[str, StageSize]) -> dict[str, StageSize]:
+        for name in value:
+            if name not in STAGES:
+                raise ValueError(f"unknown stage {name!r}; {nearest(name, STAGES)}")
+        return value
 
     @field_validator("sku", mode="before")
     @classmethod

@@ -202,12 +202,13 @@ def stage_devices(stage: str, plan: Plan) -> int:
 
 def stage_resources(stage: str, plan: Plan) -> Resources | None:
     """What a stage holds from its first task to its end; None: nothing that others would miss."""
-    devices = stage_devices(stage, plan)
+    devices, size = stage_devices(stage, plan), plan.job.compute.stages.get(stage)
+    memory = int(size.memory_gib * 2**30) if size and size.memory_gib else 0
     if devices == 0:
-        return None
+        return Resources(cpus=1.0, memory_bytes=memory) if memory else None
     if plan.sku.kind == "cpu":
-        return Resources(cpus=plan.sku.cpus)
-    return resources_for(plan, devices)
+        return Resources(cpus=max(1.0, plan.sku.cpus), memory_bytes=memory)
+    return resources_for(plan, devices).model_copy(update={"memory_bytes": memory})
 
 
 def variants(plan: Plan, inputs: Inputs) -> tuple[Variant, ...]:
