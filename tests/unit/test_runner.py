@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,12 +11,14 @@ from typing import Any, cast
 import pytest
 
 from optikit import runner
+from optikit.admission import grant
 from optikit.archive import JobArchive
 from optikit.engines.base import Engine
 from optikit.errors import BadInput, BudgetExceeded, Cancelled, WorkerDied
 from optikit.pools.inline import POOLS
 from optikit.reports.summary import stages, state_of, summary
 from optikit.spec.candidate import ArtifactRef
+from optikit.spec.queue import Need, Ticket
 from optikit.spec.record import BenchmarkRecord, FetchRecord, Trial
 from optikit.stages.base import Inputs, Tools
 from tests.specs import small_plan
@@ -149,3 +153,79 @@ def test_what_was_measured_ships_after_the_budgets_end(
         runner._run_stage("fetch", plan, job, tools, POOLS, Inputs(), "d")
     runner._run_stage("publish", plan, job, tools, POOLS, Inputs(), "d")
     assert staged["publish"].runs == 1
+
+
+def test_each_stage_says_that_it_gave_everything_back(
+    archive: JobArchive, staged: dict[str, FakeStage]
+) -> None:
+    staged["benchmark"].error = WorkerDied("gone")
+    runner.drive(archive, POOLS)
+    ends = archive.of_kind("teardown")
+    assert [end["stage"] for end in ends] == ["fetch", "benchmark"]
+    assert all(end["left"] == end["ended"] == [] and end["nodes"] == 1 for end in ends)
+
+
+class Queue(threading.Thread):
+    """Grants whatever is asked, after it has waited for ``asks`` of them."""
+
+    def __init__(self, archive: JobArchive, asks: int = 1) -> None:
+        super().__init__(daemon=True)
+        self._archive, self._asks = archive, asks
+
+    def run(self) -> None:
+        for number in range(self._asks):
+            while len(self._archive.asks()) <= number:
+                time.sleep(0.001)
+            key = list(self._archive.asks())[number]
+            grant(self._archive, key, "node")
+
+
+def test_a_queued_jobs_stages_wait_for_their_devices(
+    archive: JobArchive, staged: dict[str, FakeStage]
+) -> None:
+    """Only those that hold some; a resumed job asks anew, under the place that it had."""
+    archive.enqueue(Ticket(team="a", since_s=7.0, priority=3))
+    queue = Queue(archive)
+    queue.start()
+    assert runner.drive(archive, POOLS) == 0
+    queue.join()
+    (ask,) = archive.asks().values()
+    assert ask.need.key == f"{archive.job_id}/benchmark-0"
+    assert (ask.need.kind, ask.need.devices, ask.need.since_s) == ("cpu", 1, 7.0)
+    assert ask.need.expected_s == archive.plan().stage_estimates_s["benchmark"] > 0
+    assert ask.left_s is not None
+
+
+def test_a_dead_drivers_place_is_given_back_by_the_next_one(
+    archive: JobArchive, staged: dict[str, FakeStage]
+) -> None:
+    need = Need(key=f"{archive.job_id}/tune-0", team="a", kind="cpu", devices=1, since_s=0.0)
+    archive.event("stage_asked", key=need.key, need=need.model_dump(mode="json"))
+    grant(archive, need.key, "node")
+    assert runner.drive(archive, POOLS) == 0
+    assert archive.asks()[need.key].left_s is not None
+
+
+def test_standing_in_line_costs_none_of_the_budget(
+    archive: JobArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small_plan(flow="benchmark", budget={"wall_time_s": 100.0})
+    job = JobArchive.create(archive.home, plan, {})
+    clock = [1000.0]
+    monkeypatch.setattr("optikit.journal.time.time", lambda: clock[0])
+    job.event("state", state="running", pid=1)
+    clock[0] += 10.0
+    need = Need(key="k", team="a", kind="cpu", devices=1, since_s=0.0)
+    job.event("stage_asked", key="k", need=need.model_dump(mode="json"))
+    clock[0] += 5000.0
+    assert job.remaining_s() == pytest.approx(90.0)
+    grant(job, "k", "node")
+    clock[0] += 20.0
+    assert job.remaining_s() == pytest.approx(70.0)
+
+
+def test_a_leak_is_shown(archive: JobArchive) -> None:
+    archive.event("teardown", stage="tune", left=["GPU 1 holds 20.0 GiB"])
+    assert summary(archive)["left"] == ["tune: GPU 1 holds 20.0 GiB"]
+    archive.event("teardown", stage="tune", left=[])
+    assert summary(archive)["left"] == []

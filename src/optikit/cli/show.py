@@ -102,6 +102,7 @@ def show(facts: dict[str, Any]) -> None:
         "damaged": f"{facts['damaged_lines']} lines of the journal"
         if facts["damaged_lines"]
         else None,
+        "not given back": "; ".join(facts["left"]) or None,
     }
     say(
         facts_table(

@@ -65,6 +65,7 @@ def summary(archive: JobArchive) -> dict[str, Any]:
     ``usage``: of the devices, by variant; ``device_hours``: of all trials. ``stages``: the flow's
     stages in order with state (waiting, running, done, skipped, failed, cancelled) and seconds.
     ``damaged_lines``: lines of the journal that are no events; what they said is missing here.
+    ``left``: what stages held and could not get back (processes, ports, GPU memory), in words.
     """
     plan = archive.plan()
     records = archive.records()
@@ -127,7 +128,14 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         else None,
         "archive": str(archive.root),
         "damaged_lines": archive.damaged_lines(),
+        "left": _left(archive),
     }
+
+
+def _left(archive: JobArchive) -> list[str]:
+    """What the last end of each stage could not get back."""
+    last = {event["stage"]: event for event in archive.of_kind("teardown")}
+    return [f"{name}: {what}" for name, event in last.items() for what in event["left"]]
 
 
 def _dataset(records: dict[str, StageRecord]) -> dict[str, Any] | None:

@@ -16,11 +16,11 @@ from tests.specs import small_plan
 GIB = 2**30
 
 
-def simulated(sku: str, **compute: Any) -> Plan:
-    """A whole job of an 8B model that holds its devices."""
+def simulated(sku: str, holds: bool = True, **compute: Any) -> Plan:
+    """A whole job of a 7B model that holds its devices."""
     spec = {
         "model": {"name": "qwen-2.5-7b"},
-        "engine": {"name": "simulated", "hold_devices": True},
+        "engine": {"name": "simulated", "hold_devices": holds},
         "compute": {"sku": sku, **compute},
         "flow_params": {"recipe": ["int_w8a8", "int_w4a16"], "num_compression_trials": 2},
     }
@@ -53,11 +53,7 @@ def test_compression_holds_no_more_than_the_sku_has() -> None:
 
 
 def test_on_paper_nothing_is_held() -> None:
-    plan = simulated("H100_8")
-    paper = plan.model_copy(
-        update={"job": plan.job.model_copy(update={"engine": {"name": "simulated"}})}
-    )
-    paper = Plan.parse(paper.model_dump())
+    paper = simulated("H100_8", holds=False)
     assert set(held(paper).values()) == {0}
     assert stage_resources("tune", paper) is None
 
