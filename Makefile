@@ -53,7 +53,7 @@ examples: ready # every example is planned
 	done
 
 integration: ready
-	$(BIN)/python -m pytest -m "integration and not gpu" tests/integration
+	$(BIN)/python -m pytest -m "integration and not gpu" --durations=30 tests/integration
 
 format: ready ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix $(CODE)

@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import os
 import re
+import secrets
 import signal
 import sys
 import time
@@ -176,7 +177,7 @@ def _admitted(name: str, plan: Plan, archive: JobArchive) -> Iterator[str | None
         yield None
         return
     need = Need(
-        key=f"{archive.job_id}/{name}-{len(archive.asks())}",
+        key=f"{archive.job_id}/{name}-{secrets.token_hex(4)}",
         team=ticket.team,
         kind=plan.sku.accelerator or plan.sku.kind,
         devices=devices,

@@ -22,7 +22,7 @@ from optikit.errors import BadInput, OptikitError
 from optikit.jobs import default_pool, start_driver
 from optikit.reports.summary import FINAL
 from optikit.service.base import Book
-from optikit.spec.queue import Node, QueuedJob, Team, Ticket
+from optikit.spec.queue import Need, Node, QueuedJob, Team, Ticket
 
 __all__ = ["Dispatcher"]
 
@@ -117,11 +117,32 @@ class Dispatcher:
                     self._jobs[row.id] = known
                 known.row = row
                 if row.state == "started":
-                    self._heard(known, now)
+                    self._alone(known, self._hear, now)
             self._start_drivers(now)
-            while (start := self._fair.next(now)) is not None:
-                job = self._jobs[start.key.split("/", 1)[0]]
-                grant(job.archive, start.key, start.node)
+            self._admit(now)
+
+    def _admit(self, now: float) -> None:
+        """What may start now; a grant that could not be written is no grant."""
+        unheard: list[tuple[_Followed, str]] = []
+        while (start := self._fair.next(now)) is not None:
+            job = self._jobs[start.key.split("/", 1)[0]]
+            if not self._alone(job, lambda job, _: grant(job.archive, start.key, start.node), now):
+                unheard.append((job, start.key))
+        for job, key in unheard:
+            self._fair.end(key, now)
+            self._fair.submit(self._need(job, job.asks[key]))
+
+    def _alone(self, job: _Followed, act: Callable[[_Followed, float], None], now: float) -> bool:
+        """Whether it went well; one job's archive that cannot be used stops no other job."""
+        try:
+            act(job, now)
+        except (OptikitError, OSError) as error:
+            if job.trouble != str(error):
+                job.trouble = str(error)
+                _LOG.error("job %s: %s", job.row.id, error)
+            return False
+        job.trouble = ""
+        return True
 
     # -- hearing
 
@@ -134,15 +155,6 @@ class Dispatcher:
         if now - self._looked_s > _NODES_EVERY_S:
             self._looked_s = now
             self._fair.set_nodes(self._nodes())
-
-    def _heard(self, job: _Followed, now: float) -> None:
-        """One job's archive that cannot be read stops no other job."""
-        try:
-            self._hear(job, now)
-        except (OptikitError, OSError) as error:
-            if job.trouble != str(error):
-                job.trouble = str(error)
-                _LOG.error("job %s: %s", job.row.id, error)
 
     def _hear(self, job: _Followed, now: float) -> None:
         """What the job wrote since the last turn, and whether its driver still lives."""
@@ -162,23 +174,25 @@ class Dispatcher:
             self._mourn(job, now)
 
     def _settle(self, job: _Followed, ask: Ask, now: float) -> None:
-        key = ask.need.key
-        need = ask.need.model_copy(update={"team": job.row.team})
-        if key not in job.known:
-            job.known.add(key)
+        key, need = ask.need.key, self._need(job, ask)
+        if key in job.known:
             if not ask.open:
-                if ask.granted_s is not None and ask.left_s is not None:
-                    self._fair.remember(need.team, need.devices, ask.granted_s, ask.left_s)
-                return
-            if ask.granted_s is not None and ask.node is not None:
-                self._fair.adopt(need, ask.node, ask.granted_s)
-                return
+                self._give_back(key, now)
+            return
+        if ask.open and ask.granted_s is not None and ask.node is not None:
+            self._fair.adopt(need, ask.node, ask.granted_s)
+        elif ask.open:
             try:
                 self._fair.submit(need)
             except BadInput as error:
                 refuse(job.archive, key, str(error))
-        elif not ask.open:
-            self._give_back(key, now)
+        elif ask.granted_s is not None and ask.left_s is not None:
+            self._fair.remember(need.team, need.devices, ask.granted_s, ask.left_s)
+        job.known.add(key)
+
+    def _need(self, job: _Followed, ask: Ask) -> Need:
+        """What it asks for, in the name of the team that it is known to be of."""
+        return ask.need.model_copy(update={"team": job.row.team})
 
     def _give_back(self, key: str, now: float) -> None:
         if key in self._fair.running:
@@ -224,7 +238,7 @@ class Dispatcher:
         for team, jobs in waiting.items():
             jobs.sort(key=self._place)
             for job in jobs[: max(0, self._ahead - ahead[team])]:
-                self._drive(job, now)
+                self._alone(job, self._drive, now)
 
     def _place(self, job: _Followed) -> tuple[float, str]:
         row = job.row

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -283,6 +285,52 @@ def test_a_damaged_archive_stops_nobody_else(world: World) -> None:
     world.ask(good)
     world.queue.once()
     assert world.granted(good)
+
+
+def test_a_grant_that_cannot_be_written_is_given_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full for a while."""
+    job = world.job()
+    world.queue.once()
+    world.begin(job)
+    world.ask(job)
+
+    def full(*_: object) -> None:
+        raise ArchiveError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optikit.service.dispatch.grant", full)
+        world.queue.once()
+    assert not world.granted(job)
+    world.queue.once()
+    assert world.granted(job)
+
+
+def test_a_job_whose_folder_is_gone_stops_nobody_else(world: World) -> None:
+    bad = world.job("a")
+    shutil.rmtree(world.archive(bad).root)
+    good = world.job("a")
+    world.queue.once()
+    assert world.started == [good]
+
+
+def test_a_database_that_is_down_for_a_while_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("optikit.service.dispatch._PAUSE_S", 0.0)
+    job, stop = world.job(), threading.Event()
+    world.book.down = True
+
+    def mend(_: float) -> bool:
+        world.book.down = False
+        if world.started:
+            stop.set()
+        return stop.is_set()
+
+    monkeypatch.setattr(stop, "wait", mend)
+    world.queue.run(stop)
+    assert world.started == [job]
 
 
 def test_teams_and_nodes_come_and_go(world: World) -> None:
