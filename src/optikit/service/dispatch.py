@@ -12,12 +12,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from optikit.admission import Ask, asks_of, grant, refuse
 from optikit.archive import JobArchive
-from optikit.core.fairshare import FairShare
+from optikit.core.fairshare import FairShare, Start
 from optikit.errors import BadInput, OptikitError
 from optikit.jobs import default_pool, start_driver
 from optikit.reports.summary import FINAL
@@ -59,6 +60,10 @@ class _Followed:
     def holds(self) -> bool:
         """It has devices now."""
         return any(ask.open and ask.granted_s is not None for ask in self.asks.values())
+
+
+def _grant(start: Start, job: _Followed, _: float) -> None:
+    grant(job.archive, start.key, start.node)
 
 
 class Dispatcher:
@@ -126,7 +131,7 @@ class Dispatcher:
         unheard: list[tuple[_Followed, str]] = []
         while (start := self._fair.next(now)) is not None:
             job = self._jobs[start.key.split("/", 1)[0]]
-            if not self._alone(job, lambda job, _: grant(job.archive, start.key, start.node), now):
+            if not self._alone(job, partial(_grant, start), now):
                 unheard.append((job, start.key))
         for job, key in unheard:
             self._fair.end(key, now)
@@ -231,7 +236,7 @@ class Dispatcher:
         waiting: dict[str, list[_Followed]] = defaultdict(list)
         ahead: dict[str, int] = defaultdict(int)
         for job in self._jobs.values():
-            if job.row.state == "queued":
+            if job.row.state == "queued" and job.archive.root.is_dir():
                 waiting[job.row.team].append(job)
             elif job.row.state == "started" and not job.holds:
                 ahead[job.row.team] += 1
