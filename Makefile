@@ -45,7 +45,7 @@ imports: ready
 
 unit: ready # tests of the code, of the architecture and of the docs; doctests of the pure modules
 	$(BIN)/python -m pytest -q -m "not integration and not gpu" tests/unit tests/contracts tests/test_*.py
-	$(BIN)/python -m pytest -q --doctest-modules src/optikit/spec src/optikit/core src/optikit/errors.py src/optikit/plugins.py
+	$(BIN)/python -m pytest -q --doctest-modules src/optikit/spec src/optikit/core src/optikit/errors.py src/optikit/plugins.py src/optikit/reports/words.py
 
 examples: ready # every example is planned
 	@for job in examples/jobs/*.yaml examples/recipes/*.yaml; do \

@@ -19,6 +19,7 @@ VERBS = (
     "status",
     "trials",
     "show",
+    "report",
     "logs",
     "list",
     "cancel",

@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from optikit.reports.words import CORNER_NAMES, bytes_text, duration, gain_text, number
+
 __all__ = ["as_json", "bytes_text", "corner_table", "duration", "facts_table", "rows_table", "say"]
 
 _PIPE_COLUMNS = 200
@@ -28,43 +30,6 @@ def say(what: Any) -> None:
 def as_json(data: Any) -> None:
     """Print plain JSON values."""
     print(json.dumps(data, indent=2))
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds for a person.
-
-    >>> duration(7384), duration(75), duration(4.2), duration(None)
-    ('2 h 03 min', '1 min 15 s', '4.2 s', '-')
-    """
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def bytes_text(count: float) -> str:
-    """Bytes for a person, in decimal units.
-
-    >>> bytes_text(140_000_000_000)
-    '140.0 GB'
-    """
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count:.0f} B"
-
-
-def number(value: Any) -> str:
-    """A cell: three digits for a float, a dash for nothing."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def facts_table(title: str, facts: Mapping[str, Any]) -> Table:
@@ -87,32 +52,15 @@ def rows_table(title: str, rows: Iterable[Mapping[str, Any]], columns: tuple[str
     return table
 
 
-def _gain_text(corner: Mapping[str, Any]) -> str | None:
-    """``1.44x (1.32 to 1.57)``; a gain that may be none is called a tie."""
-    gain, low, high = corner["gain"], corner.get("gain_low"), corner.get("gain_high")
-    if not gain:
-        return None
-    if low is None or high is None or low == high:
-        return f"{gain:.2f}x"
-    tie = ", a tie" if low <= 1 <= high else ""
-    return f"{gain:.2f}x ({low:.2f} to {high:.2f}{tie})"
-
-
 def corner_table(corners: Mapping[str, Mapping[str, Any]], title: str = "Four corners") -> Table:
     """The talk's table."""
-    names = {
-        "baseline": "Baseline",
-        "quantized": "Quantization only",
-        "tuned": "Tuning only",
-        "both": "Quantization + tuning",
-    }
     rows = [
         {
-            "corner": names[name],
+            "corner": CORNER_NAMES[name],
             "rate req/s": corner["rate_rps"],
             "per device": corner["rate_per_gpu"],
             "SLO met": corner["slo_met"],
-            "gain": _gain_text(corner),
+            "gain": gain_text(corner),
             "note": corner["reason"]
             or ("preliminary" if corner["preliminary"] and corner["slo_met"] else None),
         }
