@@ -29,11 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TRIALS, QUICK_TRIALS = 8, 1
 WORKLOADS: dict[str, dict[str, Any]] = {
     "latency": {
-        "workload": {"prompt_tokens": 16, "output_tokens": 4},
-        "slo": ["p95(e2e) <= 1500 ms"],
+        "workload": {"prompt_tokens": 8, "output_tokens": 2},
+        "slo": ["p95(e2e) <= 1 s"],
     },
     "throughput": {
-        "workload": {"prompt_tokens": 32, "output_tokens": 8},
+        "workload": {"prompt_tokens": 16, "output_tokens": 4},
         "slo": [],
     },
 }
@@ -72,9 +72,9 @@ def main() -> None:
                 "tuner": {"finalists": 1, "finalist_runs": 1 if args.quick else 3},
                 "method": {
                     "name": "doubling",
-                    "requests_per_probe": 60,
+                    "requests_per_probe": 50,
                     "rate_tolerance": 0.1,
-                    "max_search_s": 30 if args.quick else 50,
+                    "max_search_s": 30 if args.quick else 45,
                 },
                 "quality": {"limit": 16, "baseline_runs": 1, "divergence_documents": 0},
             }
