@@ -1,4 +1,4 @@
-"""A job's report from a journal that the test wrote: what stands on it, and that it loads nothing."""
+"""A job's report, from a journal that the test wrote: what it says, and that it loads nothing."""
 
 from __future__ import annotations
 
