@@ -20,6 +20,7 @@ VERBS = (
     "trials",
     "show",
     "report",
+    "compare",
     "logs",
     "list",
     "cancel",
