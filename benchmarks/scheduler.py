@@ -283,7 +283,8 @@ def main() -> None:
     growth = None
     if not args.quick:
         few, many = (
-            play(jobs(n, args.seed, 0.0), queues(horizon_s)["fair share"]) for n in (count, 10 * count)
+            play(jobs(n, args.seed, 0.0), queues(horizon_s)["fair share"])
+            for n in (count, 10 * count)
         )
         growth = (many.cpu_s / many.decisions) / (few.cpu_s / few.decisions)
         print(f"\n10x the jobs: {growth:.2f} times the seconds a decision")
