@@ -4,8 +4,8 @@
 
 One whole job a workload through `optikit submit` (`make setup` brings the parts): a latency
 workload under a p95 bound and a throughput workload without an SLO, 8 tuning trials a variant.
-Requests are so short, and a search is, that a machine without AVX-512, where a server starts in 24 s
-and answers a few requests a second, is done within 70 minutes. The gains come from the last
+Requests are so short, and a search is, that a machine without AVX-512, whose servers start in 24 s
+and answer a few requests a second, is done within 70 minutes. The gains come from the last
 comparison: the default and the best configuration of each variant, measured again on fresh servers,
 interleaved, with 95 % intervals. Let nothing else run beside it: other load makes the client late,
 and a probe whose client is late is void.
