@@ -36,11 +36,14 @@ from optikit.runner import EVALUATOR
 from optikit.runners import RUNNERS
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
+from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
+from optikit.spec.queue import Site
 from optikit.spec.recipe import EngineFacts
 from optikit.specfile import read_mapping
 from optikit.stores.base import path_of
 from optikit.stores.file import FileModelStore
+from optikit.stores.inside import permit_for
 from optikit.stores.shapes import shape_of_folder, shipped_names, shipped_shape
 from optikit.stores.traces import read_trace
 from optikit.tuners import TUNERS
@@ -100,19 +103,28 @@ class Submitter:
         home: where jobs, models and bundles live; default: ``default_home()``.
         pool: where stages run: ``ray``, ``process`` (no Ray), ``inline`` (in the driver); None:
             ``inline`` for a simulated job, which is over before a worker has started, else ``ray``.
+        site: what jobs may read and run; None: any file, and a model's own code only where
+            ``OPTIKIT_TRUST_REMOTE_CODE=1`` is set.
     """
 
-    def __init__(self, home: Path | str | None = None, pool: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        pool: str | None = None,
+        site: Site | None = None,
+    ) -> None:
         if pool is not None:
             POOLS.check(pool)
         self.home = Path(home).absolute() if home else default_home()
         self.pool = pool
+        self.site = site
 
     def plan(self, job: OptimizationJob) -> Plan:
         """Resolve a job without touching a network or a GPU.
 
         Raises:
             BadInput: what cannot run, and why.
+            UnsafeInput: a path outside the site's roots, or code that nobody allowed.
         """
         flow = FLOWS.load(job.flow)
         _consistent(job)
@@ -121,11 +133,13 @@ class Submitter:
         asked = job.flow_params.recipe if flow.compresses else ()
         recipes = [RECIPES.load(name).facts for name in asked]
         engine = ENGINES.load(job.engine.name)
-        trace = read_trace(Path(job.workload.trace)) if job.workload.trace else None
+        permit = permit_for(job, self.site, self.home)
+        file = job.workload.trace
+        trace = read_trace(Path(file), permit.roots) if file else None
         plan = make_plan(
             job,
             flow,
-            self._shape(job, engine.facts),
+            self._shape(job, engine.facts, permit),
             engine.facts,
             recipes,
             cpu_dtype(),
@@ -136,11 +150,11 @@ class Submitter:
         if "tune" in flow.stages:
             for serving in each_value(plan.space, plan.serving):
                 engine.check(serving, plan.sku.kind)
-        return plan
+        return plan.model_copy(update={"permit": permit})
 
-    def _shape(self, job: OptimizationJob, engine: EngineFacts) -> ModelShape:
+    def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
         if job.model.uri is not None:
-            return shape_of_folder(path_of(job.model.uri))
+            return shape_of_folder(path_of(job.model.uri), permit.roots)
         try:
             return shape_of_folder(
                 Path(FileModelStore(self.home).find(job.model.name, job.model.version).path)
@@ -206,7 +220,7 @@ class Submitter:
         if job.model.uri is None and not plan.simulated:
             FileModelStore(self.home).find(job.model.name, job.model.version)
         if "evaluate" in plan.flow.stages and not plan.simulated:
-            EVALUATORS.load(EVALUATOR).check(job.quality.tasks)
+            EVALUATORS.load(EVALUATOR).check(job.quality.tasks, plan.permit)
         pool = self.pool or default_pool(plan)
         needed = RUNNERS.load(job.tuner.runner).pool
         if "tune" in plan.flow.stages and needed not in (None, pool):

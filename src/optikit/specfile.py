@@ -34,9 +34,7 @@ class _Refused(Exception):
 class _Loader(yaml.CSafeLoader):
     """libyaml's loader of plain values; a key that is there twice is an error, not the last one."""
 
-    def construct_mapping(
-        self, node: yaml.MappingNode, deep: bool = False
-    ) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: dict[Hashable, int] = {}
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             name = self.construct_object(key, deep=True)

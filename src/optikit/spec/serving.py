@@ -39,7 +39,7 @@ class ServingConfig(Spec):
     speculative_ngram: int = Field(default=0, ge=0)
     """Tokens that n-gram speculation proposes in a step; 0: no speculation."""
     trust_remote_code: bool = False
-    """The model brings code, which the server runs; the job asked for it and its site allowed it."""
+    """The server runs code that the model brings; its job asked for it, and its site allowed it."""
     extra_flags: tuple[tuple[str, Flag], ...] = ()
     """Further engine flags as (name, value), sorted by name."""
 
