@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Literal, overload
@@ -12,10 +13,11 @@ from typing import Literal, overload
 from optikit.adapters.hardware import cpu_dtype, describe_environment
 from optikit.archive import JobArchive, default_home
 from optikit.core.plan import make_plan
+from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
 from optikit.engines import ENGINES
 from optikit.engines.base import Engine
-from optikit.errors import BadInput, Cancelled, EngineError, UnknownName
+from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
 from optikit.evaluators import EVALUATORS
 from optikit.flows import FLOWS
 from optikit.jobs import (
@@ -215,8 +217,15 @@ class Submitter:
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.
+            UnsafeInput: the spec holds a secret of the environment.
         """
         plan = self.plan(job)
+        held = Redactor(secrets_in(os.environ)).held_by(job.model_dump_json())
+        if held:
+            raise UnsafeInput(
+                f"the job spec holds the value of {', '.join(held)}, and a spec is kept for all to "
+                "read; leave it out: secrets are given by environment variables or files"
+            )
         if job.model.uri is None and not plan.simulated:
             FileModelStore(self.home).find(job.model.name, job.model.version)
         if "evaluate" in plan.flow.stages and not plan.simulated:

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from optikit.adapters.output import redact_output
 from optikit.adapters.process import end_group, members
 from optikit.archive import JobArchive, digest_of
 from optikit.core.outcome import Outcome, after_evaluate, final
@@ -199,6 +200,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--tracker", default=TRACKER)
     args = parser.parse_args(argv)
     faulthandler.enable()
+    redact_output()
     return drive(JobArchive(args.home, args.job_id), POOLS.load(args.pool), args.tracker)
 
 

@@ -36,8 +36,7 @@ def test_every_flag_that_sounds_like_a_door_is_refused_or_was_looked_at() -> Non
     open_doors = {
         flag
         for flag in known
-        if _SUSPECT.search(flag)
-        and flag not in {*REFUSED, *_ONLY, *_LOOKED_AT, *_FLAGS.values()}
+        if _SUSPECT.search(flag) and flag not in {*REFUSED, *_ONLY, *_LOOKED_AT, *_FLAGS.values()}
     }
     assert open_doors == set()
 

@@ -59,6 +59,7 @@ class VerifyAsk(Spec):
     model: str | None = None
     """The endpoint's name of the model; None: the certificate's, or the only one there is."""
     api_key_env: str | None = None
+    api_key_file: str | None = None
     max_search_s: float | None = Field(default=None, gt=0)
     """None: the certificate's."""
     start_timeout_s: float = Field(default=600.0, gt=0)
@@ -239,7 +240,7 @@ def _running(
     ask: VerifyAsk, certificate: Certificate, address: str, trace: Trace | None
 ) -> Iterator[_Target]:
     """A server that somebody else runs."""
-    key = key_of(ask.api_key_env)
+    key = key_of(ask.api_key_env, ask.api_key_file)
     sent = certificate.sent_as or SentAs(api="chat", prompts="text")
 
     def endpoint(model: str) -> Endpoint:

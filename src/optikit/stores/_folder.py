@@ -15,7 +15,7 @@ __all__ = ["DATASET_SUFFIXES", "brings_code", "dataset_files", "model_files"]
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pt2", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill"})
 SOURCE = ".py"
-CODE = frozenset({SOURCE, ".pyc", ".pyo", ".pyd", ".so", ".dll", ".dylib", ".sh"})
+CODE = frozenset({SOURCE, ".pyc", ".pyo", ".pyd", ".so"})
 MODEL_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".md"})
 LICENCES = ("license", "licence", "notice", "copying")
 _NOT_RUN = (
