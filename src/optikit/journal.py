@@ -98,7 +98,7 @@ class Journaled:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write JSON with sorted keys, whole or not at all; secrets of the environment are taken out."""
+    """Write JSON with sorted keys, whole or not at all, without secrets of the environment."""
     write_whole(path, _without_secrets(json.dumps(data, indent=2, sort_keys=True), path) + "\n")
 
 

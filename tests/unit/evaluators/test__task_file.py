@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -111,4 +110,4 @@ def test_under_roots_the_library_reads_copies(folder: Path, tmp_path: Path) -> N
         with_own_data(config, [str(folder)], tmp_path / "work")
     config = task_config("everyday_facts", [str(folder)])
     copied = with_own_data(config, [str(folder)], tmp_path / "work")
-    assert os.path.getsize(copied["dataset_kwargs"]["data_files"]["test"]) > 0
+    assert Path(copied["dataset_kwargs"]["data_files"]["test"]).stat().st_size > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -199,8 +198,8 @@ def test_a_config_that_asks_for_code_after_the_look_is_not_stored(
     with pytest.raises(UnsafeInput, match="auto_map"):
         store.take(model)
     assert len(calls) == 1  # the copy was looked at, and refused
-    artifacts = store.home / "artifacts"
-    assert [entry for entry in os.listdir(artifacts) if not entry.startswith(".")] == []
+    left = [entry.name for entry in (store.home / "artifacts").iterdir()]
+    assert left == []
 
 
 def test_a_changed_set_of_files_is_noticed(
