@@ -145,7 +145,7 @@ def main(argv: Sequence[str], root: Path = ROOT) -> int:
         print(f"audit: PROBLEM: {line}")
     print(
         f"audit: {count} locked versions against {len(known.get('advisory', ()))} advisories of "
-        f"{KNOWN}, which knows what was published up to {known['known_until']}"
+        f"{KNOWN}, a selection of what was published up to {known['known_until']}"
     )
     if not args.online:
         print(
