@@ -1,4 +1,4 @@
-"""Any spec is a valid plan or one of our errors with a key in it; benchmarks/fuzz_specs.py: more."""
+"""Any spec is a plan or one of our errors with a key in it; benchmarks/fuzz_specs.py: more."""
 
 from __future__ import annotations
 
