@@ -53,7 +53,12 @@ def model_files(folder: Path, code: bool = False) -> list[str]:
                 "with safetensors (save_pretrained(..., safe_serialization=True)) and leave "
                 f"{suffix} files out"
             )
-        if suffix in CODE and not (code and suffix == SOURCE):
+        if suffix in CODE and suffix != SOURCE:
+            raise UnsafeInput(
+                f"{folder / name} is compiled code, which nobody can read before it runs; leave "
+                f"{suffix} files out"
+            )
+        if suffix == SOURCE and not code:
             raise UnsafeInput(
                 f"{folder / name} is code; {_NOT_RUN}. Use a checkpoint of an architecture that "
                 "the engine knows, without code files"

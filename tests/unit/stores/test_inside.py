@@ -130,7 +130,7 @@ def test_permitted_code_is_taken_and_said(store: FileModelStore, model: Path) ->
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("a.bin", "pickle"), ("b.pkl", "pickle"), ("x.so", "is code"), ("x.pyc", "is code")],
+    [("a.bin", "pickle"), ("b.pkl", "pickle"), ("x.so", "compiled"), ("x.pyc", "compiled")],
 )
 def test_pickles_and_what_is_compiled_stay_refused(
     store: FileModelStore, model: Path, name: str, said: str
