@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Literal, overload
@@ -12,10 +13,11 @@ from typing import Literal, overload
 from optikit.adapters.hardware import cpu_dtype, describe_environment
 from optikit.archive import JobArchive, default_home
 from optikit.core.plan import make_plan
+from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
 from optikit.engines import ENGINES
 from optikit.engines.base import Engine
-from optikit.errors import BadInput, Cancelled, EngineError, UnknownName
+from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
 from optikit.evaluators import EVALUATORS
 from optikit.flows import FLOWS
 from optikit.jobs import (
@@ -36,11 +38,14 @@ from optikit.runner import EVALUATOR
 from optikit.runners import RUNNERS
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
+from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
+from optikit.spec.queue import Site
 from optikit.spec.recipe import EngineFacts
 from optikit.specfile import read_mapping
 from optikit.stores.base import path_of
 from optikit.stores.file import FileModelStore
+from optikit.stores.inside import permit_for
 from optikit.stores.shapes import shape_of_folder, shipped_names, shipped_shape
 from optikit.stores.traces import read_trace
 from optikit.tuners import TUNERS
@@ -100,19 +105,28 @@ class Submitter:
         home: where jobs, models and bundles live; default: ``default_home()``.
         pool: where stages run: ``ray``, ``process`` (no Ray), ``inline`` (in the driver); None:
             ``inline`` for a simulated job, which is over before a worker has started, else ``ray``.
+        site: what jobs may read and run; None: any file, and a model's own code only where
+            ``OPTIKIT_TRUST_REMOTE_CODE=1`` is set.
     """
 
-    def __init__(self, home: Path | str | None = None, pool: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        pool: str | None = None,
+        site: Site | None = None,
+    ) -> None:
         if pool is not None:
             POOLS.check(pool)
         self.home = Path(home).absolute() if home else default_home()
         self.pool = pool
+        self.site = site
 
     def plan(self, job: OptimizationJob) -> Plan:
         """Resolve a job without touching a network or a GPU.
 
         Raises:
             BadInput: what cannot run, and why.
+            UnsafeInput: a path outside the site's roots, or code that nobody allowed.
         """
         flow = FLOWS.load(job.flow)
         _consistent(job)
@@ -121,11 +135,13 @@ class Submitter:
         asked = job.flow_params.recipe if flow.compresses else ()
         recipes = [RECIPES.load(name).facts for name in asked]
         engine = ENGINES.load(job.engine.name)
-        trace = read_trace(Path(job.workload.trace)) if job.workload.trace else None
+        permit = permit_for(job, self.site, self.home)
+        file = job.workload.trace
+        trace = read_trace(Path(file), permit.roots) if file else None
         plan = make_plan(
             job,
             flow,
-            self._shape(job, engine.facts),
+            self._shape(job, engine.facts, permit),
             engine.facts,
             recipes,
             cpu_dtype(),
@@ -136,11 +152,11 @@ class Submitter:
         if "tune" in flow.stages:
             for serving in each_value(plan.space, plan.serving):
                 engine.check(serving, plan.sku.kind)
-        return plan
+        return plan.model_copy(update={"permit": permit})
 
-    def _shape(self, job: OptimizationJob, engine: EngineFacts) -> ModelShape:
+    def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
         if job.model.uri is not None:
-            return shape_of_folder(path_of(job.model.uri))
+            return shape_of_folder(path_of(job.model.uri), permit.roots)
         try:
             return shape_of_folder(
                 Path(FileModelStore(self.home).find(job.model.name, job.model.version).path)
@@ -201,12 +217,19 @@ class Submitter:
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.
+            UnsafeInput: the spec holds a secret of the environment.
         """
         plan = self.plan(job)
+        held = Redactor(secrets_in(os.environ)).held_by(job.model_dump_json())
+        if held:
+            raise UnsafeInput(
+                f"the job spec holds the value of {', '.join(held)}, and a spec is kept for all to "
+                "read; leave it out: secrets are given by environment variables or files"
+            )
         if job.model.uri is None and not plan.simulated:
             FileModelStore(self.home).find(job.model.name, job.model.version)
         if "evaluate" in plan.flow.stages and not plan.simulated:
-            EVALUATORS.load(EVALUATOR).check(job.quality.tasks)
+            EVALUATORS.load(EVALUATOR).check(job.quality.tasks, plan.permit)
         pool = self.pool or default_pool(plan)
         needed = RUNNERS.load(job.tuner.runner).pool
         if "tune" in plan.flow.stages and needed not in (None, pool):

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from optikit.core.redact import Redactor, secrets_in
 from optikit.errors import ArchiveError
 from optikit.spec.base import Spec
 
@@ -43,8 +44,9 @@ class Journaled:
         return path
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Append one line, flushed to disk."""
-        line = json.dumps({"t": round(time.time(), 3), "kind": kind, **facts}, default=_plain)
+        """Append one line, flushed to disk; secrets of the environment are taken out."""
+        event = {"t": round(time.time(), 3), "kind": kind, **facts}
+        line = _without_secrets(json.dumps(event, default=_plain), self.root)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
         try:
             fd = os.open(self.journal, flags, 0o644)
@@ -96,8 +98,8 @@ class Journaled:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write JSON with sorted keys, whole or not at all."""
-    write_whole(path, json.dumps(data, indent=2, sort_keys=True) + "\n")
+    """Write JSON with sorted keys, whole or not at all, without secrets of the environment."""
+    write_whole(path, _without_secrets(json.dumps(data, indent=2, sort_keys=True), path) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -125,6 +127,15 @@ def raw_digest(folder: Path, names: Iterable[str | None]) -> str | None:
                 whole.update(block)
         found = True
     return f"sha256:{whole.hexdigest()}" if found else None
+
+
+def _without_secrets(text: str, place: Path) -> str:
+    """The text without the values of the environment's secrets.
+
+    One that is part of the archive's own path stays: paths must lead somewhere, and a password that
+    is a folder's name is known to all who can look.
+    """
+    return Redactor(secrets_in(os.environ)).but(str(place)).text(text)
 
 
 def _plain(value: object) -> object:

@@ -24,7 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optikit.adapters.leftovers import held_devices
+from optikit.adapters.output import blot_out
 from optikit.adapters.process import LOOPBACK, end_group, free_port, group_of, port_in_use
+from optikit.core.redact import GONE
 from optikit.engines._vllm_flags import arguments, must_be_known
 from optikit.engines._vllm_install import known_flags, packages_of
 from optikit.engines._vllm_log import NO_KERNEL, explain, failure_of
@@ -103,7 +105,8 @@ class _Running:
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.log_start, size - _LOG_BYTES))
-            return file.read().decode(errors="replace")
+            told = file.read().decode(errors="replace")
+        return told.replace(str(self.endpoint.api_key), GONE)
 
     def check(self) -> None:
         """Raise EngineDied if the server is gone."""
@@ -259,6 +262,7 @@ class Vllm:
                 _stop(process, group, what)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+                blot_out(str(endpoint.api_key), log, start)
 
     def _spawn(
         self,

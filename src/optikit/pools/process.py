@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from optikit.adapters.hardware import gpu_count
+from optikit.adapters.output import redact_output
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
 from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
 
@@ -29,6 +30,7 @@ _SPAWN = multiprocessing.get_context("spawn")
 def _answer(
     channel: Connection, devices: str | None, task: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
+    redact_output()  # it prints into the driver's log without the driver
     if devices is not None:
         os.environ[_VISIBLE] = devices  # before anything loads torch
     try:

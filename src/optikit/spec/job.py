@@ -55,6 +55,8 @@ class ModelStorage(Spec):
     version: Annotated[Name, BeforeValidator(str)] = "1"
     uri: str | None = None
     """``file:///path`` of a model folder; without it the registry is asked for name and version."""
+    trust_remote_code: bool = False
+    """Run Python code that the model folder brings; refused unless the site allows it too."""
 
 
 class DatasetStorage(Spec):

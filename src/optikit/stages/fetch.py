@@ -7,6 +7,7 @@ from pathlib import Path
 
 from optikit.errors import BadInput
 from optikit.pools.base import Resources
+from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
 from optikit.spec.simulated import SimulatedModel
@@ -36,7 +37,8 @@ class Fetch:
         Raises:
             UnknownName: the model is not registered.
             BadInput: the folder is no whole model, or is not what was registered.
-            UnsafeInput: pickle weights, code, or links that leave the folder.
+            UnsafeInput: pickle weights, code that is not permitted, or links that leave the folder
+                or the site's roots.
             DatasetError: no dataset there.
         """
         if plan.simulated:
@@ -68,6 +70,7 @@ class Fetch:
             digest,
             dataset,
             plan.job.dataset.split if plan.job.dataset else "",
+            plan.permit,
             inputs_digest,
         )
         return record.model_copy(update={"attempts": attempts})
@@ -87,10 +90,11 @@ def _fetch_here(
     digest: str | None,
     dataset: str | None,
     split: str,
+    permit: Permit,
     inputs_digest: str,
 ) -> FetchRecord:
     """In the worker: read, hash, copy what is not there yet."""
-    model = tools.models.take(folder)
+    model = tools.models.take(folder, permit=permit)
     if digest is not None and model.digest != digest:
         raise BadInput(
             f"{folder} is registered with {digest[:19]}... but holds {model.digest[:19]}...; "
@@ -99,7 +103,11 @@ def _fetch_here(
     return FetchRecord(
         inputs_digest=inputs_digest,
         model=model,
-        dataset=tools.models.take_dataset(dataset, split) if dataset is not None else None,
+        dataset=(
+            tools.models.take_dataset(dataset, split, permit=permit)
+            if dataset is not None
+            else None
+        ),
         licence=licence_of(Path(model.path)),
     )
 

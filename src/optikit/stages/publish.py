@@ -94,7 +94,9 @@ class Publish:
             )
         bundle = tools.journal.home / "bundles" / tools.journal.job_id
         certificate, digest = _write(tools, inputs, plan, shipment, bundle)
-        version = _register(tools, shipment, bundle, certificate) if shipment.registers else None
+        version = (
+            _register(tools, plan, shipment, bundle, certificate) if shipment.registers else None
+        )
         tools.journal.event("published", bundle=str(bundle), name=shipment.name, version=version)
         shown = bundle if version else None
         project(tools, inputs, plan, shipment.name, shipment.recipe, shown, certificate)
@@ -215,7 +217,7 @@ def _seen_there(folder: Path, raw: list[str | None]) -> tuple[dict[str, str], st
 
 
 def _register(
-    tools: Tools, shipment: _Shipment, bundle: Path, certificate: Certificate | None
+    tools: Tools, plan: Plan, shipment: _Shipment, bundle: Path, certificate: Certificate | None
 ) -> str:
     """The version of the model in the registry: the next number, once a job."""
     job_id = tools.journal.job_id
@@ -229,7 +231,8 @@ def _register(
         "bundle": str(bundle),
         "status": certificate.status if certificate else "not measured",
     }
-    return tools.models.add(Path(shipment.model.path), shipment.name, None, tags).version
+    path = Path(shipment.model.path)
+    return tools.models.add(path, shipment.name, None, tags, permit=plan.permit).version
 
 
 STAGE = Publish()
