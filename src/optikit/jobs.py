@@ -145,6 +145,19 @@ class Job:
         log = folder / trial / "engine.log"
         return log.read_text(errors="replace") if log.exists() else ""
 
+    def log_lines(self) -> Iterator[str]:
+        """The driver's log as it grows, until the job has ended."""
+        seen = 0
+        while True:
+            ended = state_of(self.archive)["state"] not in ("starting", "running")
+            text = self.logs()
+            if text[seen:]:
+                yield text[seen:]
+            seen = len(text)
+            if ended:
+                return
+            time.sleep(_POLL_S)
+
     def plots(self) -> list[Path]:
         """Draw the tuning stage, and every trial's rate search beside its raw files, as SVG.
 

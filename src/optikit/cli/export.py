@@ -33,11 +33,13 @@ def run(args: argparse.Namespace) -> int:
     from optikit.cli._print import say
     from optikit.exports.base import ExportSettings
 
-    settings = ExportSettings(
-        image=args.image or f"optikit:{__version__}",
-        namespace=args.namespace,
-        queue=args.queue,
-        claim=args.claim,
+    settings = ExportSettings.parse(
+        {
+            "image": args.image or f"optikit:{__version__}",
+            "namespace": args.namespace,
+            "queue": args.queue,
+            "claim": args.claim,
+        }
     )
     text = export_job(args.name, load_job(args.spec), settings, args.id)
     if args.output is None:

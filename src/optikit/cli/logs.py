@@ -16,9 +16,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trial", help="a trial's id: its engine log")
     parser.add_argument("--json", action="store_true", help="print the journal's events instead")
     parser.add_argument(
-        "--follow",
-        action="store_true",
-        help="go on until the job has ended; Ctrl-C only stops this",
+        "--follow", action="store_true", help="the driver's log, until the job has ended"
     )
     add_places(parser)
 

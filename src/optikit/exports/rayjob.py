@@ -86,8 +86,11 @@ def _ray_job(job: OptimizationJob, job_id: str, settings: ExportSettings) -> dic
             "rayVersion": _RAY,
             "authOptions": {"mode": "token"},
             "headGroupSpec": {
-                # no stage lands on the head
-                "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0", "num-gpus": "0"},
+                "rayStartParams": {
+                    "dashboard-host": "0.0.0.0",  # noqa: S104  # of the pod; Ray asks for a token
+                    "num-cpus": "0",  # no stage lands on the head
+                    "num-gpus": "0",
+                },
                 "template": _head(job_id, settings),
             },
             "workerGroupSpecs": [_workers(job.compute.sku.facts, simulated, job_id, settings)],
