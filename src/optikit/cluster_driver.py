@@ -99,7 +99,8 @@ def _run(data: Mapping[str, Any]) -> int:
         if before["state"] not in _FOR_GOOD:
             _print("state", state="starting")
             _point_to_log(archive)
-            drive(archive, pools)
+            with _connected(told.pool):
+                drive(archive, pools)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it has its end; only words are left
     after = state_of(archive)
     _print("summary", facts=summary(archive))
@@ -139,6 +140,22 @@ def _archive(told: Submission, home: Path, differences: list[str]) -> JobArchive
     for text in differences:
         opened.archive.event("note", text=text)
     return opened.archive
+
+
+@contextlib.contextmanager
+def _connected(pool: str) -> Iterator[None]:
+    """Connect to the cluster before the job is driven.
+
+    Ray replaces the action of SIGTERM when it connects; what comes after has the last word, and a
+    stop must be recorded as one.
+    """
+    if pool != "ray":
+        yield
+        return
+    from optikit.adapters.ray import cluster
+
+    with cluster(os.environ.get("RAY_ADDRESS")):
+        yield
 
 
 def _point_to_log(archive: JobArchive) -> None:

@@ -122,8 +122,8 @@ def test_another_spec_under_the_same_id_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path, capfd)
-    other = SPEC.model_copy(update={"compute": {"sku": "H100_1"}})
-    code, events, _ = run(tmp_path, capfd, spec=other.model_dump(mode="json", warnings=False))
+    other = {**SPEC.model_dump(mode="json"), "compute": {"sku": "H100_1"}}
+    code, events, _ = run(tmp_path, capfd, spec=other)
     assert code == 2
     assert states(events)[-1] == "rejected"
     assert "job of another spec" in events[-1]["message"]
