@@ -46,8 +46,8 @@ PUBLIC = [
     "__version__",
 ]
 ROOMS = [
-    "engines", "evaluators", "flows", "loadgen", "pools", "recipes", "runners", "stages",
-    "trackers", "tuners",
+    "engines", "evaluators", "exports", "flows", "loadgen", "pools", "recipes", "runners",
+    "stages", "trackers", "tuners",
 ]  # fmt: skip
 
 

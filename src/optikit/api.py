@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from optikit.adapters.hardware import cpu_dtype, describe_environment
-from optikit.archive import JobArchive, default_home
+from optikit.archive import JobArchive, checked_id, default_home, new_id
 from optikit.core.plan import make_plan
 from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
@@ -19,6 +20,8 @@ from optikit.engines import ENGINES
 from optikit.engines.base import Engine
 from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
 from optikit.evaluators import EVALUATORS
+from optikit.exports import EXPORTS
+from optikit.exports.base import ExportSettings
 from optikit.flows import FLOWS
 from optikit.jobs import (
     Job,
@@ -34,6 +37,7 @@ from optikit.measuring.certificates import find_certificate, read_certificate
 from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
+from optikit.remote.job import RemoteJob, list_remote_jobs
 from optikit.runner import EVALUATOR
 from optikit.runners import RUNNERS
 from optikit.spec.job import OptimizationJob
@@ -53,12 +57,15 @@ from optikit.tuners import TUNERS
 __all__ = [
     "Job",
     "JobResult",
+    "RemoteJob",
     "Submitter",
     "benchmark_endpoint",
     "default_home",
+    "export_job",
     "find_certificate",
     "leftovers",
     "list_jobs",
+    "list_remote_jobs",
     "load_job",
     "read_certificate",
     "verify",
@@ -72,6 +79,22 @@ def load_job(path: Path) -> OptimizationJob:
         SpecError: no such file, not YAML, or keys and values that are wrong.
     """
     return OptimizationJob.parse(read_mapping(path, "job spec"), str(path))
+
+
+def export_job(
+    name: str, job: OptimizationJob, settings: ExportSettings, job_id: str | None = None
+) -> str:
+    """A job as a file that another system runs; the file's text.
+
+    Args:
+        name: of the export: ``rayjob``.
+        job_id: None: a new one.
+
+    Raises:
+        BadInput: no such export, no id, or the system cannot take this job.
+    """
+    export = EXPORTS.load(name)
+    return export.render(job, new_id() if job_id is None else checked_id(job_id), settings)
 
 
 def _version(engine: Engine) -> str | None:
@@ -102,11 +125,15 @@ class Submitter:
     """Takes jobs.
 
     Args:
-        home: where jobs, models and bundles live; default: ``default_home()``.
+        home: where jobs, models and bundles live; default: ``default_home()``, on a cluster its
+            ``$OPTIKIT_HOME``, else ``~/.optikit``.
         pool: where stages run: ``ray``, ``process`` (no Ray), ``inline`` (in the driver); None:
             ``inline`` for a simulated job, which is over before a worker has started, else ``ray``.
+            On a cluster ``ray``.
         site: what jobs may read and run; None: any file, and a model's own code only where
             ``OPTIKIT_TRUST_REMOTE_CODE=1`` is set.
+        address: of a Ray cluster's dashboard, ``http://HEAD:8265``: jobs run there.
+        python: the cluster's interpreter that has Ray and OptiKIT's dependencies.
     """
 
     def __init__(
@@ -114,12 +141,17 @@ class Submitter:
         home: Path | str | None = None,
         pool: str | None = None,
         site: Site | None = None,
+        address: str | None = None,
+        python: str = "python",
     ) -> None:
         if pool is not None:
             POOLS.check(pool)
-        self.home = Path(home).absolute() if home else default_home()
+        self.home = Path(home).absolute() if home and not address else default_home()
         self.pool = pool
         self.site = site
+        self.address = address
+        self._home_there = str(home) if home else None
+        self._python = python
 
     def plan(self, job: OptimizationJob) -> Plan:
         """Resolve a job without touching a network or a GPU.
@@ -174,29 +206,43 @@ class Submitter:
 
     @overload
     def submit(
-        self, job: OptimizationJob, wait: Literal[True] = True, on_event: OnEvent | None = None
+        self,
+        job: OptimizationJob,
+        wait: Literal[True] = True,
+        on_event: OnEvent | None = None,
+        job_id: str | None = None,
     ) -> JobResult: ...
 
     @overload
     def submit(
-        self, job: OptimizationJob, wait: Literal[False], on_event: OnEvent | None = None
-    ) -> Job: ...
+        self,
+        job: OptimizationJob,
+        wait: Literal[False],
+        on_event: OnEvent | None = None,
+        job_id: str | None = None,
+    ) -> Job | RemoteJob: ...
 
     def submit(
-        self, job: OptimizationJob, wait: bool = True, on_event: OnEvent | None = None
-    ) -> JobResult | Job:
+        self,
+        job: OptimizationJob,
+        wait: bool = True,
+        on_event: OnEvent | None = None,
+        job_id: str | None = None,
+    ) -> JobResult | Job | RemoteJob:
         """Run a job in a driver process of its own.
 
         Args:
             wait: False: return the running Job at once.
             on_event: called with each event of the journal while waiting.
+            job_id: None: a new one. A cluster that has this job already is asked for no second.
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.
             StageFailed: a stage gave up.
             Cancelled: the job was cancelled, or Ctrl-C was pressed here.
+            ClusterError: the cluster cannot be reached, or refused.
         """
-        started = self.start(job)
+        started = self.start(job, job_id)
         if not wait:
             return started
         try:
@@ -205,15 +251,28 @@ class Submitter:
             started.cancel()
             raise Cancelled(f"job {started.id} was cancelled") from None
 
-    def start(self, job: OptimizationJob) -> Job:
-        """Check, open the archive, start the driver; returns at once."""
-        opened = self.open(job)
+    def start(self, job: OptimizationJob, job_id: str | None = None) -> Job | RemoteJob:
+        """Check, open the archive, start the driver; returns at once. On a cluster: send it."""
+        if self.address is not None:
+            there, python = self._home_there, self._python
+            return RemoteJob.submit(
+                self.address, job, job_id, home=there, pool=self.pool, python=python
+            )
+        opened = self.open(job, job_id)
         archive = opened.archive
         start_driver(archive, self.pool or default_pool(archive.plan()), Path.cwd())
         return opened
 
-    def open(self, job: OptimizationJob) -> Job:
-        """Check the job and open its archive; no driver runs yet.
+    def open(
+        self,
+        job: OptimizationJob,
+        job_id: str | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Check the job and open its archive here; no driver runs yet.
+
+        Args:
+            facts: go into ``environment.json``, before what is found here.
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.
@@ -253,5 +312,6 @@ class Submitter:
                 "packages": engine.packages(),
             },
             "folder": str(Path.cwd()),
+            **(facts or {}),
         }
-        return Job(JobArchive.create(self.home, plan, environment))
+        return Job(JobArchive.create(self.home, plan, environment, job_id))

@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 VERBS = (
     "plan",
+    "export",
     "submit",
     "benchmark",
     "verify",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from optikit.cli._where import add_places, address_of
+from optikit.errors import BadInput
+
 HELP = "run a job and wait for its result (Ctrl-C cancels it)"
 
 
@@ -18,30 +21,44 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="where stages run: ray (default), process (no Ray), inline (in the driver; default of "
         "a simulated job)",
     )
+    parser.add_argument(
+        "--id",
+        help="the job's id (default: a new one); at a cluster, the same id and spec again is the "
+        "same job",
+    )
+    add_places(parser)
+    parser.add_argument(
+        "--home",
+        metavar="DIR",
+        help="at a cluster: its folder for jobs and models (default: its $OPTIKIT_HOME, else "
+        "~/.optikit)",
+    )
+    parser.add_argument(
+        "--python",
+        default="python",
+        metavar="PATH",
+        help="at a cluster: its interpreter that has Ray and OptiKIT's dependencies (default: "
+        "python)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Submit one job spec."""
     from optikit.api import Submitter, load_job
     from optikit.cli._follow import follow
-    from optikit.cli._print import as_json, bytes_text, duration, say
-    from optikit.spec.simulated import marked
+    from optikit.cli._print import as_json, say
 
-    spec = load_job(args.spec)
-    submitter = Submitter(pool=args.pool)
-    plan = submitter.plan(spec)
-    job = submitter.start(spec)
+    spec, address = load_job(args.spec), address_of(args)
+    if address is None and args.home is not None:
+        raise BadInput("--home is a cluster's folder; here, set OPTIKIT_HOME")
+    submitter = Submitter(args.home, args.pool, address, args.python)
+    job = submitter.start(spec, args.id)
     if args.detach:
         if args.json:
-            facts = {"id": job.id, "archive": str(job.archive.root), "simulated": plan.simulated}
-            as_json(facts)
+            as_json(job.brief())
         else:
             say(job.id)
         return 0
-    if not args.json:
-        text = (
-            f"job {job.id}: {plan.flow.name} of {spec.model.name} on {spec.compute.sku}; first "
-            f"estimate {duration(plan.estimate_s)}, {bytes_text(plan.disk_bytes)} of disk"
-        )
-        say(marked(text, plan.simulated))
-    return follow(job, plan, as_json_only=args.json)
+    if address is not None and not args.json:
+        say(f"job {job.id} was sent to {address}")
+    return follow(job, as_json_only=args.json, headed=True)
