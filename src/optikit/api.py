@@ -196,8 +196,14 @@ class Submitter:
         start_driver(archive, self.pool or default_pool(archive.plan()), Path.cwd())
         return opened
 
-    def open(self, job: OptimizationJob) -> Job:
+    def open(
+        self, job: OptimizationJob, job_id: str | None = None, folder: Path | None = None
+    ) -> Job:
         """Check the job and open its archive; no driver runs yet.
+
+        Args:
+            job_id: reserved for it (``archive.new_id``); None: a new one.
+            folder: where its relative paths lead; None: the working directory.
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.
@@ -229,6 +235,6 @@ class Submitter:
                 "version": engine.version(),
                 "packages": engine.packages(),
             },
-            "folder": str(Path.cwd()),
+            "folder": str(folder or Path.cwd()),
         }
-        return Job(JobArchive.create(self.home, plan, environment))
+        return Job(JobArchive.create(self.home, plan, environment, job_id))

@@ -43,7 +43,7 @@ from optikit.spec.plan import Plan
 from optikit.spec.queue import Ticket
 from optikit.spec.record import StageRecord, Trial
 
-__all__ = ["JobArchive", "default_home", "digest_of", "jobs", "open_job"]
+__all__ = ["JobArchive", "default_home", "digest_of", "is_id", "jobs", "new_id", "open_job"]
 
 _RECORD: TypeAdapter[StageRecord] = TypeAdapter(StageRecord)
 _EARLIER = 50
@@ -56,6 +56,16 @@ def default_home() -> Path:
     return Path(os.environ.get("OPTIKIT_HOME") or ".optikit").absolute()
 
 
+def new_id() -> str:
+    """The id of a job that is not there yet; by its beginning jobs sort by age."""
+    return f"j{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
+
+
+def is_id(word: str) -> bool:
+    """Whether a job may have this id; nothing else may become a part of a path."""
+    return _ID.fullmatch(word) is not None
+
+
 @dataclass(frozen=True)
 class JobArchive(Journaled):
     """One job's folder. Pickles as two paths, so workers append to the same journal."""
@@ -64,10 +74,15 @@ class JobArchive(Journaled):
     job_id: str
 
     @classmethod
-    def create(cls, home: Path, plan: Plan, environment: dict[str, Any]) -> JobArchive:
-        """Open a new job: spec, plan and environment are on disk before this returns."""
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        archive = cls(home.resolve(), f"j{stamp}-{secrets.token_hex(3)}")
+    def create(
+        cls, home: Path, plan: Plan, environment: dict[str, Any], job_id: str | None = None
+    ) -> JobArchive:
+        """Open a new job: spec, plan and environment are on disk before this returns.
+
+        Args:
+            job_id: one that ``new_id`` gave; None: a new one.
+        """
+        archive = cls(home.resolve(), job_id or new_id())
         archive.root.mkdir(parents=True)
         write_json(archive.root / "job.json", plan.job.model_dump(mode="json"))
         write_json(archive.root / "plan.json", plan.model_dump(mode="json"))

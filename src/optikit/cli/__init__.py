@@ -24,6 +24,9 @@ VERBS = (
     "cancel",
     "resume",
     "models",
+    "serve",
+    "teams",
+    "login",
     "doctor",
 )
 

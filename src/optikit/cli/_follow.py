@@ -17,12 +17,15 @@ from optikit.spec.simulated import marked
 
 if TYPE_CHECKING:
     from optikit.api import Job
+    from optikit.service.client import RemoteJob
     from optikit.spec.plan import Plan
 
 __all__ = ["Progress", "follow"]
 
 
-def follow(job: Job, plan: Plan, as_json_only: bool = False, cancels: bool = True) -> int:
+def follow(
+    job: Job | RemoteJob, plan: Plan, as_json_only: bool = False, cancels: bool = True
+) -> int:
     """Wait for the job's end and print its result; the exit code.
 
     Args:

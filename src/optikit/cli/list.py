@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 
+from optikit.cli._server import add_server, chosen_server
+
 HELP = "list all jobs, oldest first"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("--json", action="store_true")
+    add_server(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -18,7 +21,8 @@ def run(args: argparse.Namespace) -> int:
     from optikit.cli._print import as_json, rows_table, say
     from optikit.spec.simulated import MARK
 
-    found = list_jobs()
+    server = chosen_server(args)
+    found = list_jobs() if server is None else list(server.jobs())[::-1]
     if args.json:
         as_json(found)
     else:

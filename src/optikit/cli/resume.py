@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from optikit.cli._server import add_server, opened
+
 HELP = "go on with a job that failed, was cancelled or lost its driver; finished stages are kept"
 
 
@@ -13,6 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="return at once")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--pool", help="ray, process or inline; default as for submit")
+    add_server(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -21,12 +24,13 @@ def run(args: argparse.Namespace) -> int:
     from optikit.cli._follow import follow
     from optikit.cli._print import as_json, say
 
-    job = Job.open(args.job).resume(args.pool)
+    job = opened(args).resume(args.pool)
+    plan = job.plan()
     if not args.detach:
-        return follow(job, job.archive.plan(), as_json_only=args.json)
+        return follow(job, plan, as_json_only=args.json)
     if args.json:
-        simulated = job.archive.plan().simulated
-        as_json({"id": job.id, "archive": str(job.archive.root), "simulated": simulated})
+        archive = str(job.archive.root) if isinstance(job, Job) else None
+        as_json({"id": job.id, "archive": archive, "simulated": plan.simulated})
     else:
         say(job.id)
     return 0

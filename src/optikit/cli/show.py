@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from optikit.cli._server import add_server, opened
+
 HELP = "print a job's result: verdict, four corners, quality, stages"
 
 
@@ -17,18 +19,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw the tuning and every trial's rate search into the archive (SVG)",
     )
+    add_server(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show one job."""
     from optikit.api import Job
     from optikit.cli._print import as_json, say
+    from optikit.errors import BadInput
     from optikit.reports.plots import why_no_plots
-    from optikit.reports.summary import summary
 
-    job = Job.open(args.job)
-    facts = summary(job.archive)
-    drawn = [str(path) for path in job.plots()] if args.plots else []
+    job = opened(args)
+    if args.plots and not isinstance(job, Job):
+        raise BadInput("--plots: they are drawn where the archive lies; leave out --server")
+    facts = job.summary()
+    drawn = [str(path) for path in job.plots()] if args.plots and isinstance(job, Job) else []
     if args.json:
         as_json({**facts, "plots": drawn} if args.plots else facts)
         return 0

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,9 +141,12 @@ class Dispatcher:
         try:
             self._hear(job, now)
         except (OptikitError, OSError) as error:
-            if job.trouble != str(error):
-                job.trouble = str(error)
-                _LOG.error("job %s: %s", job.row.id, error)
+            self._in_trouble(job, error)
+
+    def _in_trouble(self, job: _Followed, error: Exception) -> None:
+        if job.trouble != str(error):
+            job.trouble = str(error)
+            _LOG.error("job %s: %s", job.row.id, error)
 
     def _hear(self, job: _Followed, now: float) -> None:
         """What the job wrote since the last turn, and whether its driver still lives."""
@@ -224,7 +228,10 @@ class Dispatcher:
         for team, jobs in waiting.items():
             jobs.sort(key=self._place)
             for job in jobs[: max(0, self._ahead - ahead[team])]:
-                self._drive(job, now)
+                try:
+                    self._drive(job, now)
+                except (OptikitError, OSError) as error:  # it keeps its team waiting, nobody else
+                    self._in_trouble(job, error)
 
     def _place(self, job: _Followed) -> tuple[float, str]:
         row = job.row
@@ -245,6 +252,10 @@ class Dispatcher:
         self._launch(archive, self._pool or default_pool(archive.plan()), Path(row.home))
 
     # -- what is seen of it
+
+    def between_turns(self) -> AbstractContextManager[Any]:
+        """No turn begins while this is held; short, or the queue stands still."""
+        return self._lock
 
     def places(self, team: str) -> list[dict[str, Any]]:
         """The team's live jobs: id, state, and of a stage that waits or runs its devices, kind,
