@@ -59,11 +59,9 @@ def change(
         UnknownName: no such team.
     """
     known = _there(database, name)
-    team = Team(
-        name=name,
-        weight=known.team.weight if weight is None else weight,
-        quota=known.team.quota if quota is None else quota,
-    )
+    changes = {"weight": weight, "quota": quota}
+    given = {key: value for key, value in changes.items() if value is not None}
+    team = Team.parse({**known.team.model_dump(), **given}, "teams set")
     _check(team)
     database.put_team(team, known.token_sha256)
     return team
