@@ -272,7 +272,9 @@ class Submitter:
         """Check the job and open its archive here; no driver runs yet.
 
         Args:
-            facts: go into ``environment.json``, before what is found here.
+            job_id: reserved for it (``archive.new_id``); None: a new one.
+            facts: go into ``environment.json``, over what is found here: ``folder`` is where the
+                job's relative paths lead.
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.

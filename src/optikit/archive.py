@@ -55,6 +55,7 @@ __all__ = [
     "checked_id",
     "default_home",
     "digest_of",
+    "is_id",
     "jobs",
     "new_id",
     "open_job",
@@ -77,13 +78,18 @@ def new_id() -> str:
     return f"j{stamp}-{secrets.token_hex(3)}"
 
 
+def is_id(word: str) -> bool:
+    """Whether a job may have this id; nothing else may become a part of a path."""
+    return _ID.fullmatch(word) is not None
+
+
 def checked_id(job_id: str) -> str:
     """The id, which names folders, files and Ray jobs.
 
     Raises:
         BadInput: it is none.
     """
-    if not _ID.match(job_id):
+    if not is_id(job_id):
         raise BadInput(
             f"{job_id!r} is no job id: 4 to 81 small letters, digits and hyphens, a letter or "
             "digit first"

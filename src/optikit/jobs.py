@@ -129,6 +129,16 @@ class Job:
         """Every trial that ended so far, oldest first."""
         return self.archive.trials()
 
+    def must_be_resumable(self) -> None:
+        """Raise where there is nothing to go on with.
+
+        Raises:
+            BadInput: the job has an end that a resume cannot change, or it still runs.
+        """
+        state = state_of(self.archive)["state"]
+        if state in ("running", "done", "negative", "inconclusive"):
+            raise BadInput(f"job {self.id} is {state}: there is nothing to resume")
+
     def logs(self, trial: str | None = None) -> str:
         """The driver's log, or the engine's log of a trial.
 
@@ -244,11 +254,9 @@ class Job:
         Raises:
             BadInput: the job has an end that a resume cannot change, or it still runs.
         """
-        state = state_of(self.archive)["state"]
         pool = pool or default_pool(self.archive.plan())
         POOLS.check(pool)
-        if state in ("running", "done", "negative", "inconclusive"):
-            raise BadInput(f"job {self.id} is {state}: there is nothing to resume")
+        self.must_be_resumable()
         before = len(self.archive.of_kind("state"))
         folder = Path(self.archive.environment().get("folder", "."))
         if not folder.is_dir():

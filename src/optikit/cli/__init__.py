@@ -27,6 +27,9 @@ VERBS = (
     "cancel",
     "resume",
     "models",
+    "serve",
+    "teams",
+    "login",
     "doctor",
 )
 

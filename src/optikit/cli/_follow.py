@@ -17,13 +17,17 @@ from optikit.spec.simulated import marked
 
 if TYPE_CHECKING:
     from optikit.api import Job, RemoteJob
+    from optikit.service.client import ServedJob
     from optikit.spec.plan import Plan
 
 __all__ = ["Progress", "follow"]
 
 
 def follow(
-    job: Job | RemoteJob, as_json_only: bool = False, cancels: bool = True, headed: bool = False
+    job: Job | RemoteJob | ServedJob,
+    as_json_only: bool = False,
+    cancels: bool = True,
+    headed: bool = False,
 ) -> int:
     """Wait for the job's end and print its result; the exit code.
 

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from optikit.cli._server import chosen_server
 from optikit.cli._where import add_places, address_of
 from optikit.errors import BadInput
+
+if TYPE_CHECKING:
+    from optikit.api import Job, RemoteJob
+    from optikit.service.client import ServedJob, Server
 
 HELP = "run a job and wait for its result (Ctrl-C cancels it)"
 
@@ -25,6 +31,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--id",
         help="the job's id (default: a new one); at a cluster, the same id and spec again is the "
         "same job",
+    )
+    parser.add_argument(
+        "--priority",
+        type=int,
+        default=0,
+        metavar="N",
+        help="at a service: within the team's jobs, -10 to 10",
     )
     add_places(parser)
     parser.add_argument(
@@ -48,17 +61,33 @@ def run(args: argparse.Namespace) -> int:
     from optikit.cli._follow import follow
     from optikit.cli._print import as_json, say
 
-    spec, address = load_job(args.spec), address_of(args)
+    address, server = address_of(args), chosen_server(args)
     if address is None and args.home is not None:
         raise BadInput("--home is a cluster's folder; here, set OPTIKIT_HOME")
-    submitter = Submitter(args.home, args.pool, address, args.python)
-    job = submitter.start(spec, args.id)
+    job: Job | RemoteJob | ServedJob
+    if server is not None:
+        job = _queued(args, server)
+    else:
+        submitter = Submitter(args.home, args.pool, address=address, python=args.python)
+        job = submitter.start(load_job(args.spec), args.id)
     if args.detach:
         if args.json:
             as_json(job.brief())
         else:
             say(job.id)
         return 0
-    if address is not None and not args.json:
-        say(f"job {job.id} was sent to {address}")
+    if (address or server) and not args.json:
+        say(f"job {job.id} was sent to {address or args.server}")
     return follow(job, as_json_only=args.json, headed=True)
+
+
+def _queued(args: argparse.Namespace, server: Server) -> ServedJob:
+    """The job in a service's queue."""
+    import secrets
+
+    from optikit.specfile import read_mapping
+
+    for flag, value in (("--pool", args.pool), ("--id", args.id)):
+        if value is not None:
+            raise BadInput(f"{flag}: that is the service's to say; leave out --server or it")
+    return server.submit(read_mapping(args.spec, "job spec"), args.priority, secrets.token_hex(16))

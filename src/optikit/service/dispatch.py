@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -264,6 +265,10 @@ class Dispatcher:
         self._launch(archive, self._pool or default_pool(archive.plan()), Path(row.home))
 
     # -- what is seen of it
+
+    def between_turns(self) -> AbstractContextManager[Any]:
+        """No turn begins while this is held; short, or the queue stands still."""
+        return self._lock
 
     def places(self, team: str) -> list[dict[str, Any]]:
         """The team's live jobs: id, state, and of a stage that waits or runs its devices, kind,

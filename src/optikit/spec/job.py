@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,6 +16,7 @@ from pydantic import (
 from optikit.errors import nearest
 from optikit.spec.base import Spec, spec_error
 from optikit.spec.candidate import Sampling
+from optikit.spec.database import without_password
 from optikit.spec.serving import Flag
 from optikit.spec.sku import ResourceSKU
 from optikit.spec.slo import Slo
@@ -190,18 +190,7 @@ class TunerChoice(Spec):
     @field_validator("storage")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        scheme, _, rest = value.partition("://")
-        if not rest or not scheme.startswith(("sqlite", "postgresql", "mysql")):
-            raise ValueError("no database URL; write it as postgresql://USER@HOST/NAME")
-        user, at, _ = rest.rpartition("@")
-        if (at and ":" in user) or re.search(r"[?&;]pass(word|wd)?=", rest, re.IGNORECASE):
-            raise ValueError(
-                "the URL holds a password, which would be kept in the archive; leave it out, and "
-                "give it in PGPASSWORD or in ~/.pgpass"
-            )
-        return value
+        return None if value is None else without_password(value)
 
 
 class MethodChoice(Spec):
