@@ -72,7 +72,7 @@ def serve(asked: Asked, say: Callable[[str], None]) -> int:
                 say(said)
             with inventory(site) as nodes, _socket(asked) as listening:
                 dispatcher = Dispatcher(database, nodes)
-                desk = Desk(database, dispatcher, lambda of: Submitter(of), open_team=is_open)
+                desk = Desk(database, dispatcher, lambda of: Submitter(of, site=site), open_team=is_open)
                 return _run(asked, desk, dispatcher, listening, say)
         finally:
             database.close()
