@@ -273,14 +273,14 @@ def _on_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, OptikitError)
     status, kind, message = status_of(error), type(error).__name__, str(error)
     if status == 503:
-        _LOG.error("%s %s: %s: %s", request.method, request.url.path, kind, message)
+        _LOG.error("%s %a: %s: %a", request.method, request.url.path, kind, message)
     said = _seen(request, request.app.state.desk, message)
     return Json(body_of(kind, said), status, headers_of(error))
 
 
 def _on_disk(request: Request, error: Exception) -> Response:
     """A folder or file that the service cannot use now: not the asker's fault."""
-    _LOG.error("%s %s: %s", request.method, request.url.path, error)
+    _LOG.error("%s %a: %a", request.method, request.url.path, str(error))
     said = "the service cannot use its disk now; its log says why. Try again later"
     return Json(body_of("Unavailable", said), 503, {"Retry-After": "5"})
 
@@ -311,7 +311,7 @@ def _on_invalid(request: Request, error: Exception) -> Response:
 def _on_bug(request: Request, error: Exception) -> Response:
     """Ours; the traceback is in the log alone."""
     number = secrets.token_hex(4)
-    _LOG.error("%s %s: bug %s follows", request.method, request.url.path, number)
+    _LOG.error("%s %a: bug %s follows", request.method, request.url.path, number)
     said = f"the service failed; whoever runs it finds the reason in its log under {number}"
     return Json(body_of("Internal", said), 500)
 
