@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import time
@@ -45,14 +44,15 @@ def running_service(home: Path, *argv: str, **variables: str) -> Iterator[Runnin
     """``optikit serve`` on a free port; ended by SIGTERM where it still runs."""
     home.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{home.name}-{time.monotonic_ns()}.log"
-    process = subprocess.Popen(
-        [OPTIKIT, "serve", "--home", str(home), "--port", "0", *argv],
-        env={**environment(home), **variables},
-        cwd=home.parent,
-        stdout=subprocess.PIPE,
-        stderr=log.open("w"),
-        text=True,
-    )
+    with log.open("w") as errors:
+        process = subprocess.Popen(
+            [OPTIKIT, "serve", "--home", str(home), "--port", "0", *argv],
+            env={**environment(home), **variables},
+            cwd=home.parent,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
     try:
         said, match = [], None
         assert process.stdout is not None
@@ -107,11 +107,3 @@ def wait_until(job: RemoteJob, true: Callable[[dict[str, Any]], bool], seconds: 
             return status
         assert time.monotonic() < until, status
         time.sleep(0.1)
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -303,4 +303,6 @@ class Dispatcher:
     def level(self, team: str) -> float:
         """Device-hours per weight, past ones fading, with what runs; the lowest is first."""
         with self._lock:
+            if team not in self._teams:  # it came since the last turn
+                return 0.0
             return self._fair.level(team, self._clock()) / 3600.0

@@ -153,7 +153,6 @@ def who_am_i(team: TheTeam, desk: TheDesk) -> dict[str, Any]:
 def submit(
     asked: Submission,
     request: Request,
-    response: Response,
     team: TheTeam,
     desk: TheDesk,
     key: Key = None,
@@ -161,8 +160,7 @@ def submit(
     """Submit a job. 200 instead of 201: it was submitted before under this key."""
     request.state.spec = asked.spec
     entry, new = desk.submit(team, asked.spec, asked.priority, key)
-    response.status_code = 201 if new else 200
-    return _seen(request, desk, reading.status(entry))
+    return _answer(request, desk, reading.status(entry), 201 if new else 200)
 
 
 @_v1.get("/jobs", responses=_errors(404))
@@ -177,21 +175,21 @@ def jobs(
     found = desk.page(team, limit, before)
     rows = [reading.row(entry) for entry in found]
     after = found[-1].id if len(found) == limit else None
-    return _seen(request, desk, {"jobs": rows, "next": after})
+    return _answer(request, desk, {"jobs": rows, "next": after})
 
 
 @_v1.post("/plan")
 def plan(asked: Ask, request: Request, team: TheTeam, desk: TheDesk) -> dict[str, Any]:
     """Resolve a job spec; starts nothing."""
     request.state.spec = asked.spec
-    return _seen(request, desk, desk.plan(team, asked.spec).model_dump(mode="json"))
+    return _answer(request, desk, desk.plan(team, asked.spec).model_dump(mode="json"))
 
 
 @_v1.get("/models")
 def models(request: Request, team: TheTeam, desk: TheDesk) -> dict[str, Any]:
     """Models that are registered in the team's home."""
     found = [model.model_dump(mode="json") for model in FileModelStore(desk.home(team)).list()]
-    return _seen(request, desk, {"models": found})
+    return _answer(request, desk, {"models": found})
 
 
 @_v1.get("/queue")
@@ -203,20 +201,20 @@ def queue(team: TheTeam, desk: TheDesk) -> dict[str, Any]:
 @_job.get("")
 def status(request: Request, entry: TheJob, desk: TheDesk) -> dict[str, Any]:
     """Where a job stands."""
-    return _seen(request, desk, reading.status(entry))
+    return _answer(request, desk, reading.status(entry))
 
 
 @_job.get("/plan")
 def planned(request: Request, entry: TheJob, desk: TheDesk) -> dict[str, Any]:
     """What was resolved when the job was submitted."""
     found = reading.archive_of(entry).plan()
-    return _seen(request, desk, found.model_dump(mode="json"))
+    return _answer(request, desk, found.model_dump(mode="json"))
 
 
 @_job.get("/result", responses=_errors(409))
 def result(request: Request, entry: TheJob, desk: TheDesk) -> dict[str, Any]:
     """How a job ended; 409 while it has not."""
-    return _seen(request, desk, reading.result(entry))
+    return _answer(request, desk, reading.result(entry))
 
 
 @_job.get("/logs")
@@ -229,27 +227,31 @@ def logs(
     length: Annotated[int, Query(ge=1, le=1 << 20, description="Most bytes.")] = 65536,
 ) -> dict[str, Any]:
     """A part of a log. ``next``: the offset to go on from; where it is ``size``, that was all."""
-    return _seen(request, desk, reading.log(entry, trial, offset, length))
+    return _answer(request, desk, reading.log(entry, trial, offset, length))
 
 
 @_job.get("/events")
 def events(request: Request, entry: TheJob, desk: TheDesk, offset: Offset = 0) -> dict[str, Any]:
     """A part of the journal. ``next``: the offset to go on from."""
-    return _seen(request, desk, reading.events(entry, offset))
+    return _answer(request, desk, reading.events(entry, offset))
 
 
 @_job.post("/cancel", responses={202: {}})
-def cancel(entry: TheJob, response: Response, team: TheTeam, desk: TheDesk) -> dict[str, Any]:
+def cancel(request: Request, entry: TheJob, team: TheTeam, desk: TheDesk) -> dict[str, Any]:
     """Stop a job. 202: its driver was told, and takes a while to end."""
     found, over = desk.cancel(team, entry.id)
-    response.status_code = 200 if over else 202
-    return found
+    return _answer(request, desk, found, 200 if over else 202)
 
 
 @_job.post("/resume", responses=_errors(409))
 def resume(request: Request, entry: TheJob, team: TheTeam, desk: TheDesk) -> dict[str, Any]:
     """Go on with a job that failed or was cancelled, from its last record."""
-    return _seen(request, desk, reading.status(desk.resume(team, entry.id)))
+    return _answer(request, desk, reading.status(desk.resume(team, entry.id)))
+
+
+def _answer(request: Request, desk: Desk, data: Any, status: int = 200) -> Any:
+    """An answer that nothing changes on its way: FastAPI takes a response as it is."""
+    return Json(_seen(request, desk, data), status)
 
 
 def _seen(request: Request, desk: Desk, data: Any) -> Any:
@@ -271,14 +273,14 @@ def _on_ours(request: Request, error: Exception) -> Response:
     assert isinstance(error, OptikitError)
     status, kind, message = status_of(error), type(error).__name__, str(error)
     if status == 503:
-        _LOG.error("%s %s: %s: %s", request.method, request.url.path, kind, message)
+        _LOG.error("%s %a: %s: %a", request.method, request.url.path, kind, message)
     said = _seen(request, request.app.state.desk, message)
     return Json(body_of(kind, said), status, headers_of(error))
 
 
 def _on_disk(request: Request, error: Exception) -> Response:
     """A folder or file that the service cannot use now: not the asker's fault."""
-    _LOG.error("%s %s: %s", request.method, request.url.path, error)
+    _LOG.error("%s %a: %a", request.method, request.url.path, str(error))
     said = "the service cannot use its disk now; its log says why. Try again later"
     return Json(body_of("Unavailable", said), 503, {"Retry-After": "5"})
 
@@ -309,7 +311,7 @@ def _on_invalid(request: Request, error: Exception) -> Response:
 def _on_bug(request: Request, error: Exception) -> Response:
     """Ours; the traceback is in the log alone."""
     number = secrets.token_hex(4)
-    _LOG.error("%s %s: bug %s", request.method, request.url.path, number, exc_info=error)
+    _LOG.error("%s %a: bug %s follows", request.method, request.url.path, number)
     said = f"the service failed; whoever runs it finds the reason in its log under {number}"
     return Json(body_of("Internal", said), 500)
 

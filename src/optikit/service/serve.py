@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import ipaddress
-import logging
 import os
 import signal
 import socket
@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -31,7 +32,6 @@ from optikit.specfile import read_mapping
 
 __all__ = ["Asked", "serve"]
 
-_LOG = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 512
 _LAST_ANSWERS_S = 10
 
@@ -72,7 +72,9 @@ def serve(asked: Asked, say: Callable[[str], None]) -> int:
                 say(said)
             with inventory(site) as nodes, _socket(asked) as listening:
                 dispatcher = Dispatcher(database, nodes)
-                desk = Desk(database, dispatcher, lambda of: Submitter(of, site=site), open_team=is_open)
+                desk = Desk(
+                    database, dispatcher, lambda of: Submitter(of, site=site), open_team=is_open
+                )
                 return _run(asked, desk, dispatcher, listening, say)
         finally:
             database.close()
@@ -95,7 +97,7 @@ def _run(
     server = uvicorn.Server(
         uvicorn.Config(
             application(desk, check),
-            log_level="info",
+            log_config=_logging(),
             server_header=False,
             proxy_headers=asked.behind_tls_proxy,
             ssl_certfile=asked.tls_cert,
@@ -134,6 +136,14 @@ def _run(
             signal.signal(number, action)
     say("the queue failed, see above" if broken.is_set() else "the service has ended")
     return 1 if broken.is_set() else 0
+
+
+def _logging() -> dict[str, Any]:
+    """Everything to standard error; a line a request, without its headers."""
+    config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
+    config["handlers"]["access"]["stream"] = "ext://sys.stderr"
+    config["loggers"]["optikit"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    return config
 
 
 def _may_listen(asked: Asked, database: Database, say: Callable[[str], None]) -> bool:

@@ -9,6 +9,7 @@ import stat
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -48,7 +49,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
     }
 
     def answer(url: str, *args: Any) -> client.Answer:
-        path = url.removeprefix(URL).partition("?")[0]
+        path = urlsplit(url).path
         if path.endswith("/events"):
             seen.append((path, args[0]))
             return client.Answer(200, {"events": [], "next": 0})
@@ -279,10 +280,11 @@ def test_a_change_of_weight_is_as_strict_as_a_new_one(capsys: pytest.CaptureFixt
 def test_serve_says_what_its_libraries_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("optikit.service.installed._NEEDED", ("uvicorn", "no_such_library"))
     for argv in (["serve"], ["teams", "list"]):
         assert main(argv) == 1
-        assert "pip install 'optikit[service]'" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "the service needs no_such_library; pip install 'optikit[service]'" in said
 
 
 def test_serve_refuses_to_be_reached_without_a_token(capsys: pytest.CaptureFixture[str]) -> None:
