@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from optikit.adapters.http_get import get_json
 from optikit.adapters.process import members
 from optikit.engines.vllm import ENGINE
 from optikit.spec.endpoint import ProcessGroup
@@ -150,6 +151,9 @@ def test_a_real_server_sees_none_and_its_key_is_nowhere(
             held = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
             assert key not in words
             assert [name for name, value in PLANTED.items() if value in words + held] == []
+        for path in ("/health", "/metrics", "/invocations", "/v1/models"):
+            assert get_json(server.endpoint.base_url + path).status == 401
+        assert get_json(server.endpoint.base_url + "/health", key).status == 200
         listening = subprocess.run(
             [sys.executable, "-c", _LISTENING, *map(str, pids)], capture_output=True, text=True
         ).stdout.split()

@@ -26,7 +26,7 @@ from pathlib import Path
 from optikit.adapters.leftovers import held_devices
 from optikit.adapters.output import blot_out
 from optikit.adapters.process import LOOPBACK, end_group, free_port, group_of, port_in_use
-from optikit.core.redact import GONE
+from optikit.core.redact import Redactor, secrets_in
 from optikit.engines._vllm_flags import arguments, must_be_known
 from optikit.engines._vllm_install import known_flags, packages_of
 from optikit.engines._vllm_log import NO_KERNEL, explain, failure_of
@@ -40,6 +40,7 @@ from optikit.spec.sku import DeviceKind
 __all__ = ["ENGINE", "Vllm"]
 
 _HERE = Path(__file__).parent
+_GUARD = "optikit_guard"
 _MODULE = "vllm.entrypoints.openai.api_server"
 _PYTHON_VARIABLE = "OPTIKIT_ENGINE_PYTHON"
 _VENV_PYTHON = Path(".venv-engine") / "bin" / "python"
@@ -106,7 +107,7 @@ class _Running:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.log_start, size - _LOG_BYTES))
             told = file.read().decode(errors="replace")
-        return told.replace(str(self.endpoint.api_key), GONE)
+        return Redactor(secrets_in({"API_KEY": self.endpoint.api_key or ""})).text(told)
 
     def check(self) -> None:
         """Raise EngineDied if the server is gone."""
@@ -273,12 +274,13 @@ class Vllm:
         sink: int,
         scratch: Path,
     ) -> subprocess.Popen[bytes]:
+        shutil.copy(_HERE / "_vllm_guard.py", scratch / f"{_GUARD}.py")
         python, plain = command[0], command[1:]
         if device == "cpu":  # in place of `-m module`: the same server, forked
             plain = [str(_HERE / "_vllm_forked.py"), *command[3:]]
         supervisor = [python, str(_HERE / "_supervisor.py"), str(os.getpid()), str(_GRACE_S)]
         return subprocess.Popen(  # noqa: S603
-            [*supervisor, python, *plain],
+            [*supervisor, python, *plain, "--middleware", f"{_GUARD}.Guard"],
             stdin=subprocess.PIPE,  # the lifeline: it closes when this process ends
             stdout=sink,
             stderr=subprocess.STDOUT,

@@ -17,6 +17,7 @@ from optikit.errors import nearest
 from optikit.spec.base import Spec, spec_error
 from optikit.spec.candidate import Sampling
 from optikit.spec.database import without_password
+from optikit.spec.plain import must_be_plain
 from optikit.spec.serving import Flag
 from optikit.spec.sku import ResourceSKU
 from optikit.spec.slo import Slo
@@ -275,6 +276,7 @@ class OptimizationJob(Spec):
     @classmethod
     def _one_wording(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Python and YAML users read the same errors."""
+        must_be_plain(data, cls.__name__)
         try:
             return handler(data)
         except ValidationError as error:
