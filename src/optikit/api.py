@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, overload
 
 from optikit.adapters.hardware import cpu_dtype, describe_environment
-from optikit.archive import JobArchive, default_home
+from optikit.archive import JobArchive, default_home, jobs, open_job
 from optikit.core.plan import make_plan
 from optikit.core.space import each_value
 from optikit.engines import ENGINES
@@ -32,8 +33,10 @@ from optikit.measuring.certificates import find_certificate, read_certificate
 from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
+from optikit.reports.check import check_archive
 from optikit.runner import EVALUATOR
 from optikit.runners import RUNNERS
+from optikit.spec.finding import ArchiveCheck
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
 from optikit.spec.plan import Plan
@@ -50,6 +53,7 @@ __all__ = [
     "JobResult",
     "Submitter",
     "benchmark_endpoint",
+    "check_archives",
     "default_home",
     "find_certificate",
     "leftovers",
@@ -67,6 +71,20 @@ def load_job(path: Path) -> OptimizationJob:
         SpecError: no such file, not YAML, or keys and values that are wrong.
     """
     return OptimizationJob.parse(read_mapping(path, "job spec"), str(path))
+
+
+def check_archives(names: Sequence[str] = (), home: Path | None = None) -> list[ArchiveCheck]:
+    """Jobs' archives, every figure derived again.
+
+    Args:
+        names: ids, unique beginnings of them, or ``last``; none: every job.
+
+    Raises:
+        UnknownName: with the nearest ids.
+    """
+    root = home or default_home()
+    found = [open_job(root, name) for name in names] if names else jobs(root)
+    return [check_archive(archive) for archive in found]
 
 
 def _version(engine: Engine) -> str | None:

@@ -22,6 +22,7 @@ VERBS = (
     "report",
     "logs",
     "list",
+    "archive",
     "cancel",
     "resume",
     "models",

@@ -100,7 +100,7 @@ def find_rate(
             timeout_s=timeout_s,
             watch=watch if watch.asks else None,
             keep_tokens=keep_tokens,
-        )
+        ).rounded()  # what is kept is what is measured: a reader derives the very figures
         if watch.stopped:
             timings = _head(timings, slo)
         out_of_time = timeout_s < wanted_s and clock() - began >= timeout_s
