@@ -139,7 +139,7 @@ def _corners(
 
 def _end(archive: JobArchive, plan: Plan, records: Mapping[str, StageRecord]) -> Iterator[Finding]:
     """How the job says that it ended, where it says that it came to its end."""
-    said = [event for event in archive.of_kind("state")][-1:]
+    said = archive.of_kind("state")[-1:]
     if not said or said[0].get("state") not in ("done", "negative", "inconclusive"):
         return
     derived = _outcome(plan, records)

@@ -61,6 +61,6 @@ def _told(what: str, findings: Iterator[Finding]) -> Iterator[Finding]:
         yield from findings
     except ArchiveError as error:
         yield Finding(kind="unreadable", where=what, recorded=str(error)[:400])
-    except (OptikitError, KeyError, ValueError, StopIteration) as error:
+    except (OptikitError, LookupError, RuntimeError, TypeError, ValueError) as error:
         told = f"{type(error).__name__}: {error}"[:400]
         yield Finding(kind="history", where=f"{what}: no job comes to this", recorded=told)
