@@ -169,5 +169,5 @@ def test_a_row_that_is_no_request_is_named(tmp_path: Path, change: dict[str, obj
     file.write_text(json.dumps(ROW) + "\n")
     assert len(read_timings(file)) == 1
     file.write_text(json.dumps({**ROW, **change}) + "\n")
-    with pytest.raises(ArchiveError, match="probe.jsonl"):
+    with pytest.raises(ArchiveError, match=r"probe\.jsonl"):
         read_timings(file)
