@@ -70,12 +70,12 @@ def _answer(
 
 def grant(journal: Journaled, key: str, node: str) -> None:
     """Let the stage begin on a node."""
-    journal.event("stage_granted", key=key, node=node)
+    journal.event_now("stage_granted", key=key, node=node)
 
 
 def refuse(journal: Journaled, key: str, reason: str) -> None:
     """Tell the driver that nothing can ever serve what it asks for."""
-    journal.event("stage_refused", key=key, reason=reason)
+    journal.event_now("stage_refused", key=key, reason=reason)
 
 
 @dataclass

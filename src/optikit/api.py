@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from optikit.adapters.hardware import cpu_dtype, describe_environment
-from optikit.archive import JobArchive, checked_id, default_home, new_id
+from optikit.archive import JobArchive, checked_id, default_home, jobs, new_id, open_job
 from optikit.core.plan import make_plan
 from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
@@ -38,8 +38,10 @@ from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
 from optikit.remote.job import RemoteJob, list_remote_jobs
+from optikit.reports.check import check_archive
 from optikit.runner import EVALUATOR
 from optikit.runners import RUNNERS
+from optikit.spec.finding import ArchiveCheck
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
 from optikit.spec.permit import Permit
@@ -60,6 +62,7 @@ __all__ = [
     "RemoteJob",
     "Submitter",
     "benchmark_endpoint",
+    "check_archives",
     "default_home",
     "export_job",
     "find_certificate",
@@ -95,6 +98,20 @@ def export_job(
     """
     export = EXPORTS.load(name)
     return export.render(job, new_id() if job_id is None else checked_id(job_id), settings)
+
+
+def check_archives(names: Sequence[str] = (), home: Path | None = None) -> list[ArchiveCheck]:
+    """Jobs' archives, every figure derived again.
+
+    Args:
+        names: ids, unique beginnings of them, or ``last``; none: every job.
+
+    Raises:
+        UnknownName: with the nearest ids.
+    """
+    root = home or default_home()
+    found = [open_job(root, name) for name in names] if names else jobs(root)
+    return [check_archive(archive) for archive in found]
 
 
 def _version(engine: Engine) -> str | None:

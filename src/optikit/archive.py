@@ -14,7 +14,8 @@
       measurements/ID/           a server measured without a job: see measuring/archive.py
       models/ artifacts/ bundles/  registry, content by digest, what ships
 
-A line that was torn by a crash is skipped and counted, never taken for an event.
+A line that a crash tore, or that was altered since, is skipped and counted, never taken for an
+event; `optikit archive check` derives the rest again.
 """
 
 from __future__ import annotations
@@ -25,24 +26,28 @@ import json
 import os
 import re
 import secrets
+import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from optikit.admission import Ask, asks_of, waited_s
+from optikit.core.budget import steady, used
 from optikit.errors import (
     ArchiveError,
     BadInput,
     BudgetExceeded,
     OptikitError,
+    SpecError,
     UnknownName,
     nearest,
 )
-from optikit.journal import Journaled, write_json
+from optikit.journal import Journaled, now, patiently, write_json
 from optikit.spec.base import Spec
 from optikit.spec.candidate import Candidate
 from optikit.spec.endpoint import ProcessGroup
@@ -61,6 +66,7 @@ __all__ = [
     "open_job",
 ]
 
+T = TypeVar("T")
 _RECORD: TypeAdapter[StageRecord] = TypeAdapter(StageRecord)
 _EARLIER = 50
 """Jobs that are looked at for what they saw; older ones are seldom of the same model."""
@@ -115,6 +121,7 @@ class JobArchive(Journaled):
 
         Raises:
             BadInput: no id, or a job of this id is there.
+            ArchiveError, DiskFull: it cannot be written; nothing of the job is left.
         """
         archive = cls(home.resolve(), new_id() if job_id is None else checked_id(job_id))
         if archive.whole:
@@ -122,12 +129,23 @@ class JobArchive(Journaled):
                 f"job {archive.job_id} is there already, under {archive.home}; follow it with "
                 f"`optikit status --follow {archive.job_id}`, or choose another id"
             )
-        archive.root.mkdir(parents=True, exist_ok=job_id is not None)
-        write_json(archive.root / "job.json", plan.job.model_dump(mode="json"))
-        write_json(archive.root / "environment.json", environment)
-        if not archive.journal.exists():
-            archive.event("created", flow=plan.flow.name, model=plan.job.model.name)
-        write_json(archive.root / "plan.json", plan.model_dump(mode="json"))  # last: now it is one
+        try:
+            archive.root.mkdir(parents=True, exist_ok=job_id is not None)
+            write_json(archive.root / "job.json", plan.job.model_dump(mode="json"))
+            write_json(archive.root / "environment.json", environment)
+            if not archive.journal.exists():
+                archive.event_now("created", flow=plan.flow.name, model=plan.job.model.name)
+            # last: now it is one
+            write_json(archive.root / "plan.json", plan.model_dump(mode="json"))
+        except OSError as error:
+            shutil.rmtree(archive.root, ignore_errors=True)
+            raise ArchiveError(
+                f"no job can be opened under {home}: {error.strerror}. Make room, or set "
+                "OPTIKIT_HOME to another disk"
+            ) from error
+        except OptikitError:
+            shutil.rmtree(archive.root, ignore_errors=True)
+            raise
         return archive
 
     @property
@@ -161,7 +179,12 @@ class JobArchive(Journaled):
 
     def plan(self) -> Plan:
         """The plan that the job was submitted with."""
-        return Plan.parse(self._json("plan.json"), f"{self.job_id}/plan.json")
+        try:
+            return Plan.parse(self._json("plan.json"), f"{self.job_id}/plan.json")
+        except SpecError as error:
+            raise ArchiveError(
+                f"{self.root / 'plan.json'} is damaged, or of another version of OptiKIT: {error}"
+            ) from None
 
     def environment(self) -> dict[str, Any]:
         """Versions and hardware at submission."""
@@ -176,7 +199,7 @@ class JobArchive(Journaled):
         """The last record of each stage, by stage."""
         found: dict[str, StageRecord] = {}
         for event in self.of_kind("record"):
-            record = _RECORD.validate_python(event["record"])
+            record = self._read(event, "record", _RECORD.validate_python)
             found[record.stage] = record
         return found
 
@@ -184,7 +207,7 @@ class JobArchive(Journaled):
         """Every trial that ended, oldest first; the last word on each id counts."""
         latest: dict[str, Trial] = {}
         for event in self.of_kind("trial"):
-            trial = Trial.parse(event["trial"])
+            trial = self._read(event, "trial", Trial.parse)
             latest[trial.id] = trial
         return list(latest.values())
 
@@ -207,16 +230,17 @@ class JobArchive(Journaled):
 
     def candidates(self, inputs_digest: str) -> list[Candidate]:
         """Candidates that were made from these inputs, oldest first; the last word on each id."""
-        latest = {
-            event["candidate"]["id"]: Candidate.parse(event["candidate"])
+        found = [
+            self._read(event, "candidate", Candidate.parse)
             for event in self.of_kind("candidate")
             if event.get("inputs_digest") == inputs_digest
-        }
-        return list(latest.values())
+        ]
+        return list({candidate.id: candidate for candidate in found}.values())
 
     def groups(self) -> list[ProcessGroup]:
         """Every process group that the job started."""
-        return [ProcessGroup.parse(event["group"]) for event in self.of_kind("process_group")]
+        found = self.of_kind("process_group")
+        return [self._read(event, "group", ProcessGroup.parse) for event in found]
 
     def remaining_s(self) -> float:
         """Seconds of the wall-time budget that are left, over all runs of the job.
@@ -225,17 +249,14 @@ class JobArchive(Journaled):
             BudgetExceeded: none are left, or the GPU-hours are used up.
         """
         plan = self.plan()
-        spent_s, gpu_s, since = 0.0, 0.0, None
-        for event in self.events():
-            if event["kind"] == "state" and event["state"] == "running":
-                since = event["t"]
-            elif event["kind"] == "state" and since is not None:
-                spent_s, since = spent_s + event["t"] - since, None
-            elif event["kind"] == "occupied":
-                gpu_s += event["devices"] * event["seconds"]
-        if since is not None:
-            spent_s += time.time() - since
-        spent_s -= waited_s(self.asks().values(), time.time())
+        events = [*self.events(), {"kind": "now", **now()}]
+        at_s = steady(events)
+        try:
+            spent_s, gpu_s = used(events, at_s)
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged("occupied", error) from None
+        timed = [{**event, "t": at} for event, at in zip(events, at_s, strict=True)]
+        spent_s -= min(spent_s, waited_s(asks_of(timed).values(), at_s[-1]))
         budget = plan.job.budget
         if spent_s >= budget.wall_time_s:
             raise BudgetExceeded(
@@ -256,9 +277,11 @@ class JobArchive(Journaled):
             patience_s: others hold the lock for an instant when they ask whether a driver lives.
 
         Raises:
-            ArchiveError: another driver of this job is alive.
+            ArchiveError: another driver of this job is alive, or the archive stays read-only.
+            DiskFull: it stays full.
         """
-        fd = os.open(self.root / "driver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path, flags = self.root / "driver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        fd = patiently(lambda: os.open(path, flags, 0o644), f"take {path}")
         until = time.monotonic() + patience_s
         while True:
             try:
@@ -280,20 +303,45 @@ class JobArchive(Journaled):
         return bool(said) and said[-1]["kind"] == "cancel_asked"
 
     def driver_alive(self) -> bool:
-        """Whether a driver holds the job."""
+        """Whether a driver holds the job; asking takes nothing from it, and writes nothing."""
         try:
-            os.close(self.lock_driver(patience_s=0))
-        except ArchiveError:
+            fd = os.open(self.root / "driver.lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
             return True
+        finally:
+            os.close(fd)
         return False
+
+    def _read(self, event: dict[str, Any], key: str, parse: Callable[[Any], T]) -> T:
+        """What an event holds.
+
+        Raises:
+            ArchiveError: it is not there, or not what it should be.
+        """
+        try:
+            return parse(event[key])
+        except (KeyError, ValueError, SpecError) as error:
+            raise self._damaged(event["kind"], error) from None
+
+    def _damaged(self, kind: str, error: Exception) -> ArchiveError:
+        return ArchiveError(
+            f"{self.journal}: an event {kind!r} is damaged, or of another version of OptiKIT: "
+            f"{error}. `optikit archive check {self.job_id}` says what else is"
+        )
 
     def _json(self, name: str) -> object:
         try:
             return json.loads((self.root / name).read_text())
         except FileNotFoundError:
             raise ArchiveError(f"{self.root / name} is missing: the job is not whole") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArchiveError(f"{self.root / name} is damaged: {error}") from None
+        except OSError as error:
+            raise ArchiveError(f"cannot read {self.root / name}: {error.strerror}") from None
 
 
 def jobs(home: Path) -> list[JobArchive]:

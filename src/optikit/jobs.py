@@ -16,7 +16,14 @@ from typing import Any
 
 from optikit.adapters.process import end_group, members
 from optikit.archive import JobArchive, default_home, jobs, open_job
-from optikit.errors import BadInput, Cancelled, OptikitError, StageFailed, UnknownName
+from optikit.errors import (
+    ArchiveError,
+    BadInput,
+    Cancelled,
+    OptikitError,
+    StageFailed,
+    UnknownName,
+)
 from optikit.pools import POOLS
 from optikit.reports.plots import plots_of_job
 from optikit.reports.summary import FINAL, iso, state_of, summary
@@ -221,10 +228,13 @@ class Job:
         """Stop the job, its engines and its workers; False if it had ended already.
 
         A driver that is still starting finds the wish in the journal and ends by itself.
+
+        Raises:
+            ArchiveError, DiskFull: the wish cannot be written now; nothing was stopped.
         """
         if state_of(self.archive)["state"] not in ("running", "starting"):
             return False
-        self.archive.event("cancel_asked")
+        self.archive.event_now("cancel_asked")
         told, until = None, time.monotonic() + patience_s
         while (status := state_of(self.archive))["state"] in ("running", "starting"):
             if status["state"] == "running" and status["pid"] != told:
@@ -252,7 +262,9 @@ class Job:
             pool: as for ``Submitter``.
 
         Raises:
-            BadInput: the job has an end that a resume cannot change, or it still runs.
+            BadInput: the job has an end that a resume cannot change, or it still runs, also where
+                somebody else resumed it at the same moment.
+            StageFailed: the new driver did not begin.
         """
         pool = pool or default_pool(self.archive.plan())
         POOLS.check(pool)
@@ -264,13 +276,26 @@ class Job:
                 f"job {self.id} was submitted from {folder}, which is gone; its relative paths "
                 "lead nowhere. Make the folder again, or submit the job anew."
             )
-        start_driver(self.archive, pool, folder)
+        driver = _launched(self.archive, pool, folder)
         until = time.monotonic() + _START_GRACE_S
-        while len(self.archive.of_kind("state")) == before and time.monotonic() < until:
+        while not (mine := self._begun_by(driver.pid, before)) and time.monotonic() < until:
+            if driver.poll() is not None:
+                mine = self._begun_by(driver.pid, before)  # it may have ended between the looks
+                break
             time.sleep(_POLL_S)
-        if len(self.archive.of_kind("state")) == before:
-            raise StageFailed(f"the new driver said nothing; see {self.archive.driver_log}")
-        return self
+        if mine:
+            return self
+        if len(self.archive.of_kind("state")) > before and driver.poll() is not None:
+            raise BadInput(
+                f"job {self.id} was resumed by somebody else at the same moment; follow it with "
+                f"`optikit status {self.id}`"
+            )
+        raise StageFailed(f"the new driver said nothing; see {self.archive.driver_log}")
+
+    def _begun_by(self, pid: int, before: int) -> bool:
+        """Whether the driver of that process id took the job; ``before``: states until then."""
+        said = self.archive.of_kind("state")[before:]
+        return any(event.get("pid") == pid for event in said)
 
 
 def raise_failure(job_id: str, state: str, message: str, log: str) -> None:
@@ -308,9 +333,21 @@ def _signal(pid: int, number: signal.Signals) -> None:
 
 
 def start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
-    """Start a job's driver: a process of its own that outlives this one."""
+    """Start a job's driver: a process of its own that outlives this one.
+
+    Raises:
+        ArchiveError: its log cannot be opened.
+    """
+    _launched(archive, pool, folder)
+
+
+def _launched(archive: JobArchive, pool: str, folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "optikit.runner", str(archive.home), archive.job_id]
-    with archive.driver_log.open("ab") as log:
+    try:
+        log = archive.driver_log.open("ab")
+    except OSError as error:
+        raise ArchiveError(f"cannot open {archive.driver_log}: {error.strerror}") from error
+    with log:
         driver = subprocess.Popen(  # noqa: S603
             [*command, "--pool", pool],
             stdin=subprocess.DEVNULL,
@@ -321,6 +358,7 @@ def start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
         )
     # it outlives us where it must; where it ends first, nobody is left a zombie
     threading.Thread(target=driver.wait, daemon=True).start()
+    return driver
 
 
 def list_jobs(home: Path | None = None) -> list[dict[str, Any]]:

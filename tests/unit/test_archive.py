@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -165,3 +168,73 @@ def test_earlier_jobs_are_those_that_measured_and_can_be_read(
     (strange.root / "plan.json").write_text('{"of": "a newer version"}')
     assert archive.earlier() == [(small_plan(), [trial])]
     assert idle.earlier() == [(small_plan(), [trial])] * 2
+
+
+def test_a_clock_that_is_set_costs_no_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job of a hundred seconds whose machine's date is corrected by two days, either way."""
+    for jump_s in (172_800.0, -172_800.0):
+        job = JobArchive.create(tmp_path, small_plan(budget={"wall_time_s": 100}), {})
+        job.event("state", state="running", pid=1)
+        real = time.time
+        with monkeypatch.context() as patched:
+            patched.setattr("optikit.journal.time.time", lambda s=jump_s, r=real: r() + s)
+            job.event("note", text="later")
+            assert job.remaining_s() == pytest.approx(100, abs=5)
+
+
+def test_asking_for_the_driver_writes_nothing(archive: JobArchive) -> None:
+    """An archive on a read-only disk can be looked at."""
+    before = sorted(path.name for path in archive.root.iterdir())
+    assert not archive.driver_alive()
+    assert sorted(path.name for path in archive.root.iterdir()) == before
+
+
+def test_whoever_asks_for_the_driver_keeps_none_from_starting(archive: JobArchive) -> None:
+    """Two that only look do not see each other."""
+    os.close(archive.lock_driver())
+    fd = os.open(archive.root / "driver.lock", os.O_RDONLY)
+    fcntl.flock(fd, fcntl.LOCK_SH)
+    assert not archive.driver_alive()
+    os.close(fd)
+
+
+def test_a_job_that_finds_no_room_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("optikit.archive.write_json", full)
+    with pytest.raises(ArchiveError, match=r"no job can be opened .*: No space left"):
+        JobArchive.create(tmp_path, small_plan(), {})
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("event", "read"),
+    [
+        ({"kind": "trial"}, "trials"),
+        ({"kind": "trial", "trial": {"id": 7}}, "trials"),
+        ({"kind": "record", "record": {"stage": "none"}}, "records"),
+        ({"kind": "record"}, "records"),
+        ({"kind": "process_group", "group": []}, "groups"),
+        ({"kind": "occupied", "devices": "many", "seconds": 1}, "remaining_s"),
+        ({"kind": "occupied"}, "remaining_s"),
+    ],
+)
+def test_an_event_of_another_make_is_one_clear_error(
+    archive: JobArchive, event: dict[str, object], read: str
+) -> None:
+    """It has a right checksum, or none as in older archives, and says what nobody understands."""
+    with archive.journal.open("a") as file:
+        file.write(json.dumps({"t": 1.0, **event}) + "\n")
+    with pytest.raises(ArchiveError, match=r"journal.jsonl: an event .* is damaged.*archive check"):
+        getattr(archive, read)()
+
+
+def test_a_plan_of_another_version_is_named(archive: JobArchive) -> None:
+    (archive.root / "plan.json").write_text('{"of": "a newer version"}')
+    with pytest.raises(ArchiveError, match=r"plan.json is damaged, or of another version"):
+        archive.plan()

@@ -25,6 +25,7 @@ __all__ = ["Tracking", "tracking"]
 
 EXPERIMENT = "optikit"
 KEY = "optikit.key"
+_PATIENCE_S = 120.0
 _VALUE_CHARACTERS = 6000
 """Longest parameter value that MLflow takes."""
 
@@ -133,13 +134,33 @@ def tracking(home: Path) -> Iterator[Tracking]:
 
         for name in ("mlflow", "alembic"):  # else each new database prints its migrations
             logging.getLogger(name).setLevel(logging.WARNING)
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        _taken(lock.fileno())
         database = _sqlite_url(home / "mlflow.db")
         try:
             client = MlflowClient(tracking_uri=database, registry_uri=database)
             yield Tracking(client, _experiment(client, home))
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
             raise OptikitError(f"MLflow at {home / 'mlflow.db'}: {error}") from error
+
+
+def _taken(lock: int) -> None:
+    """Wait for the other processes of this home; not for ever: one of them may hang.
+
+    Raises:
+        OptikitError: it was not to be had.
+    """
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise OptikitError(
+                    f"MLflow's database is held by another process for {_PATIENCE_S:.0f} s; the "
+                    "archive has everything, and publishing again writes it there"
+                ) from None
+            time.sleep(0.1)
 
 
 def _experiment(client: Any, home: Path) -> str:

@@ -7,6 +7,8 @@ they hold nothing and wait only for their parent.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import os
 import random
@@ -22,6 +24,7 @@ from optikit.spec.endpoint import ProcessGroup
 __all__ = [
     "ProcessStat",
     "boot_id",
+    "die_with_parent",
     "end_group",
     "free_port",
     "group_of",
@@ -35,6 +38,7 @@ _PROC = Path("/proc")
 _POLL_S = 0.05
 _PORT_TRIES = 200
 _LOWEST_PORT = 15_000
+_PR_SET_PDEATHSIG = 1
 LOOPBACK = "127.0.0.1"
 
 
@@ -74,6 +78,19 @@ def parse_stat(text: str) -> ProcessStat:
 def boot_id() -> str:
     """Identity of this boot of the machine: start ticks of two boots cannot be compared."""
     return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when the thread that started it ends; ends it at once where
+    that process is gone already.
+
+    Args:
+        parent: the process that started this one.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # no Linux: nobody does it
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def group_of(pid: int, what: str, port: int | None = None) -> ProcessGroup:

@@ -24,6 +24,7 @@ VERBS = (
     "compare",
     "logs",
     "list",
+    "archive",
     "cancel",
     "resume",
     "models",

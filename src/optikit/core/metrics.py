@@ -53,7 +53,8 @@ def measure(timings: Timings, slo: Slo, offered_rps: float | None = None) -> Mea
     """
     part = timings.measured()
     ok = part.ok
-    first = float(part.scheduled_s.min()) if len(part) else 0.0
+    due = part.scheduled_s[np.isfinite(part.scheduled_s)]  # a closed loop may not come to all
+    first = float(due.min()) if len(due) else 0.0
     last = float(part.end_s[ok].max()) if ok.any() else first
     duration = last - first
     per_second = 1.0 / duration if duration > 0 else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["Timings"]
 
 Times = NDArray[np.float64]
+_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,13 @@ class Timings:
         if self.errors:
             found[list(self.errors)] = False
         return found
+
+    def rounded(self) -> Timings:
+        """The same to whole microseconds, which is what :meth:`rows` keeps."""
+        names = ("scheduled_s", "sent_s", "first_token_s", "end_s")
+        times = {name: np.round(getattr(self, name), _DIGITS) for name in names}
+        tokens = None if self.token_s is None else np.round(self.token_s, _DIGITS)
+        return replace(self, **times, token_s=tokens)
 
     def measured(self) -> Timings:
         """The measured requests alone."""
@@ -112,7 +120,7 @@ class Timings:
         for index, times in enumerate(zip(*columns, strict=True)):
             row: dict[str, Any] = {"index": index}
             for name, value in zip(names, times, strict=True):
-                row[name] = round(value, 6) if value == value else None
+                row[name] = round(value, _DIGITS) if value == value else None
             row["prompt_tokens"] = int(self.prompt_tokens[index])
             row["output_tokens"] = int(self.output_tokens[index])
             row["measured"] = self.first <= index < self.last
@@ -120,7 +128,7 @@ class Timings:
                 row["error"] = self.errors[index]
             if self.token_s is not None and self.token_offsets is not None:
                 part = slice(self.token_offsets[index], self.token_offsets[index + 1])
-                row["token_s"] = np.round(self.token_s[part], 6).tolist()
+                row["token_s"] = np.round(self.token_s[part], _DIGITS).tolist()
             found.append(row)
         return found
 

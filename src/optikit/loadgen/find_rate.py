@@ -100,7 +100,7 @@ def find_rate(
             timeout_s=timeout_s,
             watch=watch if watch.asks else None,
             keep_tokens=keep_tokens,
-        )
+        ).rounded()  # what is kept is what is measured: a reader derives the very figures
         if watch.stopped:
             timings = _head(timings, slo)
         out_of_time = timeout_s < wanted_s and clock() - began >= timeout_s
@@ -147,14 +147,24 @@ def _settle(
     """Wait until the server answers a lone request as fast as an idle one.
 
     Requests that the client gave up may still be served: the next probe must not pay for them.
+
+    Raises:
+        EngineDied: it answered nothing at all for as long as a busy server may take.
     """
     until = generator.clock() + patience_s
+    answered = False
     for number in range(SETTLE_REQUESTS):
         left_s = until - generator.clock()
+        if left_s <= 0 and not answered and patience_s >= SETTLE_S:
+            raise EngineDied(
+                f"the server answered not one lone request in {patience_s:.0f} s: it hangs; "
+                "see its log"
+            )
         if latency_s is None or left_s <= 0:
             return
         load = plan_load(workload, None, 1, SETTLE_SEED + number, trace=trace)
         seen = generator.run(endpoint, load, concurrency=1, timeout_s=left_s)
+        answered = answered or bool(seen.ok.any())
         if seen.ok.all() and float(seen.end_s[0] - seen.sent_s[0]) <= SETTLED * latency_s:
             return
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from optikit.adapters.hardware import gpu_count
 from optikit.adapters.output import redact_output
+from optikit.adapters.process import die_with_parent
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
 from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
 
@@ -28,8 +29,13 @@ _SPAWN = multiprocessing.get_context("spawn")
 
 
 def _answer(
-    channel: Connection, devices: str | None, task: Callable[..., Any], args: tuple[Any, ...]
+    parent: int,
+    channel: Connection,
+    devices: str | None,
+    task: Callable[..., Any],
+    args: tuple[Any, ...],
 ) -> None:
+    die_with_parent(parent)  # a driver that is killed leaves no worker that measures on
     redact_output()  # it prints into the driver's log without the driver
     if devices is not None:
         os.environ[_VISIBLE] = devices  # before anything loads torch
@@ -100,7 +106,9 @@ class _ProcessPool:
         if self._closed:
             raise OptikitError("the stage's pool was closed")
         here, there = _SPAWN.Pipe(duplex=False)
-        worker = _SPAWN.Process(target=_answer, args=(there, devices, task, args), daemon=False)
+        worker = _SPAWN.Process(
+            target=_answer, args=(os.getpid(), there, devices, task, args), daemon=False
+        )
         worker.start()
         self._live.add(worker)
         there.close()

@@ -11,7 +11,7 @@ from optikit.errors import OptikitError
 from optikit.runners.base import Launch
 from optikit.spec.plan import Plan
 from optikit.spec.record import Trial
-from optikit.stages._measure import Ask, launched, measure_here, settled
+from optikit.stages._measure import Ask, again, launched, measure_here, settled
 from optikit.stages.base import Tools, resources_for
 
 __all__ = ["FinalistSearch"]
@@ -89,6 +89,6 @@ class FinalistSearch:
         trial = settled(self._tools.journal, ask, answer, number, occupied_s)
         if trial is None:
             self._asks[ask.trial_id] = (ask, number + 1)
-            self._again.append(launch)
+            self._again.append(again(launch, number))
         else:
             self.trials.append(trial)

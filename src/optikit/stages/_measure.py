@@ -7,23 +7,20 @@ import os
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from optikit.core.fitness import fitness
 from optikit.core.racing import Raced
 from optikit.core.rate import rate_search
+from optikit.core.retries import ATTEMPTS, Fate, cause_of, fate_of, pause_s
 from optikit.core.timings import Timings
-from optikit.errors import (
-    BudgetExceeded,
-    EngineError,
-    OptikitError,
-    PortInUse,
-    StageFailed,
-    WorkerDied,
-)
+from optikit.errors import BudgetExceeded, OptikitError, StageFailed
+from optikit.journal import patiently, write_whole
 from optikit.loadgen.find_rate import find_rate
+from optikit.runners.base import Launch
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.plan import Plan
 from optikit.spec.record import Probe, Trial, Variant
@@ -32,16 +29,23 @@ from optikit.stages.base import (
     Journal,
     Tools,
     attempt,
-    cause_of,
-    in_vain,
+    attempt_failed,
     resources_for,
+    set_aside,
     write_lines,
 )
 
-__all__ = ["Ask", "failed", "launched", "measure", "measure_here", "must_have_run", "settled"]
-
-ATTEMPTS = 2
-"""Of a trial whose worker or engine died by no fault of its configuration."""
+__all__ = [
+    "Ask",
+    "again",
+    "failed",
+    "launched",
+    "measure",
+    "measure_here",
+    "must_have_run",
+    "price_of",
+    "settled",
+]
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     Worker and engine deaths are tried once more on a fresh worker; each attempt is in the journal.
 
     Raises:
-        PortInUse: the job asked for a port that somebody else has.
+        OptikitError: what is no fault of the trial, such as a port that somebody else has.
     """
     launched(tools.journal, ask)
     try:
@@ -116,10 +120,10 @@ def measure(tools: Tools, plan: Plan, ask: Ask) -> Trial:
             ask,
         )
         trial = trial.model_copy(update={"attempts": attempts})
-    except PortInUse:
-        raise
-    except (WorkerDied, EngineError) as error:
-        trial = failed(ask, error, attempts=1 if in_vain(error) else ATTEMPTS)
+    except OptikitError as error:
+        if fate_of(error, ATTEMPTS) is not Fate.TRIAL:
+            raise
+        trial = failed(ask, error, 1 if fate_of(error) is Fate.TRIAL else ATTEMPTS)
     tools.journal.event("trial", trial=trial.model_dump(mode="json"))
     return trial
 
@@ -136,16 +140,31 @@ def settled(
     seconds = round(occupied_s, 3)
     journal.event("occupied", what=what, devices=ask.serving.devices, seconds=seconds)
     if isinstance(answer, OptikitError):
-        if isinstance(answer, PortInUse) or not isinstance(answer, EngineError | WorkerDied):
-            raise answer
-        journal.event("attempt_failed", what=what, attempt=attempt, error=str(answer))
-        if attempt < ATTEMPTS and not in_vain(answer):
+        fate = attempt_failed(journal, what, attempt, answer)
+        if fate is Fate.RETRY:
             return None
+        if fate is not Fate.TRIAL:
+            raise answer
         trial = failed(ask, answer, attempt)
     else:
         trial = answer.model_copy(update={"attempts": attempt})
     journal.event("trial", trial=trial.model_dump(mode="json"))
     return trial
+
+
+def again(launch: Launch, attempt: int) -> Launch:
+    """The next attempt of a trial, after a pause that its worker makes: others need not wait.
+
+    Args:
+        attempt: number of the one that failed.
+    """
+    pause = pause_s(attempt, launch.trial_id)
+    return replace(launch, task=_measure_later, args=(*launch.args[:3], pause))
+
+
+def _measure_later(tools: Tools, plan: Plan, ask: Ask, seconds: float) -> Trial:
+    time.sleep(seconds)
+    return measure_here(tools, plan, ask)
 
 
 def must_have_run(trials: Sequence[Trial]) -> None:
@@ -176,7 +195,10 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     """In the worker: start a server, search the rate, stop the server."""
     job, journal = plan.job, tools.journal
     folder = journal.folder("trials", ask.trial_id)
-    (folder / "serving.json").write_text(ask.serving.model_dump_json(indent=2) + "\n")
+    set_aside(folder)
+    text = ask.serving.model_dump_json(indent=2) + "\n"
+    patiently(partial(write_whole, folder / "serving.json", text), f"write to {folder}")
+    patiently((folder / "engine.log").touch, f"write to {folder}")
     search = rate_search(
         job.method,
         job.workload,
@@ -191,9 +213,10 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
 
     def on_probe(probe: Probe, timings: Timings) -> str:
         name = f"probe-{probe.number:02d}.jsonl"
-        write_lines(folder / name, timings.rows())
+        digest = write_lines(folder / name, timings.rows())
         kept = probe.model_copy(update={"raw": name})
-        journal.event("probe", trial=ask.trial_id, probe=kept.model_dump(mode="json"))
+        facts = kept.model_dump(mode="json")
+        journal.event("probe", trial=ask.trial_id, probe=facts, raw_digest=digest)
         return name
 
     journal.event(

@@ -10,6 +10,7 @@ from pathlib import Path
 from optikit.adapters.hardware import hardware
 from optikit.core.divergence import DocumentLogprobs, text_digest
 from optikit.errors import EngineError
+from optikit.journal import patiently, raw_digest
 from optikit.pools.base import Resources
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.plan import Plan
@@ -22,6 +23,7 @@ from optikit.stages.base import (
     attempt,
     default_serving,
     resources_for,
+    set_aside,
     write_lines,
 )
 
@@ -91,8 +93,13 @@ def score_baseline(tools: Tools, plan: Plan, fetched: FetchRecord, documents: Do
             tools.journal.event("note", text=text)
         return found
     folder = tools.journal.folder("quality", "baseline") / _SCORES
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(kept, folder)
+
+    def copy() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(kept, folder)
+
+    patiently(copy, f"write {folder}")
+    _written(tools, "baseline", folder)
     tools.journal.event("note", text=f"the baseline's scores are known from an earlier job: {kept}")
     return Scored(tuple(_read(folder / f"items-{run + 1}.jsonl") for run in range(runs)), folder)
 
@@ -160,9 +167,10 @@ def _score_here(
     """In the worker: serve the model, score it, keep every item's score and log-probability."""
     job, journal = plan.job, tools.journal
     work = journal.folder("quality", name)
+    set_aside(work)
     folder = work / _SCORES
     shutil.rmtree(folder, ignore_errors=True)  # of an attempt that died
-    folder.mkdir()
+    journal.folder("quality", name, _SCORES)
     serving = _serving(plan, variant)
     found: list[tuple[ItemScores, ...]] = []
     with tools.engine.serve(
@@ -196,7 +204,14 @@ def _score_here(
         except EngineError:
             server.check()  # a server that died says why in its log
             raise
+    _written(tools, name, folder)
     return Scored(tuple(found), folder)
+
+
+def _written(tools: Tools, name: str, folder: Path) -> None:
+    """Say in the journal what the scores of a model lie in, file by file."""
+    files = {file.name: raw_digest(folder, [file.name]) for file in sorted(folder.iterdir())}
+    tools.journal.event("scores", of=name, files=files)
 
 
 def _documents_here(tools: Tools, plan: Plan, fetched: FetchRecord) -> Documents:

@@ -25,6 +25,7 @@ from optikit.spec.record import Trial, Variant
 from optikit.spec.slo import Slo
 from optikit.stages._measure import (
     Ask,
+    again,
     launched,
     measure_here,
     must_have_run,
@@ -171,7 +172,7 @@ class TrialSearch:
         trial = settled(self.tools.journal, ask, answer, number, occupied_s)
         if trial is None:
             self._asks[ask.trial_id] = (ask, point, number + 1)
-            self._again.append(launch)
+            self._again.append(again(launch, number))
             return
         self.trials.append(trial)
         self.study.tell(point, self._learn(trial, point))

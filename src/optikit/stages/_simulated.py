@@ -11,6 +11,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from optikit.journal import patiently
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.simulated import MODEL_FILE, SimulatedModel
 from optikit.stages._bundle import appearing, write_text
@@ -27,8 +28,12 @@ def keep(home: Path, model: SimulatedModel) -> ArtifactRef:
     folder = home / "simulated" / digest
     file = folder / MODEL_FILE
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        with appearing(folder) as work:
-            write_text(work / MODEL_FILE, text, mode=0o444)
+
+        def write() -> None:
+            with appearing(folder) as work:
+                write_text(work / MODEL_FILE, text, mode=0o444)
+
+        patiently(write, f"write {folder}")
     return ArtifactRef(
         kind="model", digest=f"sha256:{digest}", path=str(folder), size_bytes=len(text.encode())
     )

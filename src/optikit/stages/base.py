@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from optikit.core.candidates import candidates_at_once, planned_candidates
+from optikit.core.retries import ATTEMPTS, Fate, cause_of, fate_of, pause_s
 from optikit.engines.base import Engine
-from optikit.errors import (
-    BudgetExceeded,
-    EngineError,
-    EngineStartFailed,
-    OptikitError,
-    PortInUse,
-    WorkerDied,
-)
+from optikit.errors import BudgetExceeded, OptikitError
 from optikit.evaluators.base import Evaluator, LogprobReader
+from optikit.journal import patiently, write_whole
 from optikit.loadgen.base import LoadGenerator
 from optikit.pools.base import Pool, Resources
 from optikit.recipes.base import Recipe
@@ -47,10 +44,10 @@ __all__ = [
     "Stage",
     "Tools",
     "attempt",
-    "cause_of",
+    "attempt_failed",
     "default_serving",
-    "in_vain",
     "resources_for",
+    "set_aside",
     "stage_devices",
     "stage_resources",
     "variants",
@@ -58,7 +55,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_CONFIGURATION = ("out of memory", "illegal flag", "no kernel")
 LAST_WORDS_S = 30.0
 """A rate search that ran out of time answers with what it knows; it gets this long to do so."""
 
@@ -226,26 +222,53 @@ def default_serving(plan: Plan, variant: Variant) -> ServingConfig:
     return plan.serving
 
 
-def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON object a line, whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    partial.replace(path)
+def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+    """One JSON object a line, whole or not at all; a disk that is full is waited for.
 
+    Returns:
+        The file's SHA-256, ``sha256:`` first.
 
-def cause_of(error: Exception) -> str:
-    """The class of a failure; a worker that died without a word crashed."""
-    return str(getattr(error, "cause", None) or "crash")
-
-
-def in_vain(error: Exception) -> bool:
-    """Whether the same again would fail the same way: a start that failed by its configuration.
-
-    A server that was killed in the middle of its work (whoever did that) is worth another try.
+    Raises:
+        DiskFull, ArchiveError: the disk stayed full, or read-only.
     """
-    if isinstance(error, PortInUse):
-        return True
-    return isinstance(error, EngineStartFailed) and cause_of(error) in _CONFIGURATION
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    patiently(partial(write_whole, path, text), f"write {path}")
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def set_aside(folder: Path) -> None:
+    """Put what an earlier attempt left in a folder, its log with it, into ``attempt-N`` below."""
+    left = sorted(path for path in folder.iterdir() if path.is_file())
+    if not left:
+        return
+    number = 1 + sum(1 for path in folder.glob("attempt-*") if path.is_dir())
+    aside = folder / f"attempt-{number}"
+
+    def move() -> None:
+        aside.mkdir(exist_ok=True)
+        for path in left:
+            if path.exists():
+                path.rename(aside / path.name)
+
+    patiently(move, f"write to {folder}")
+
+
+def attempt_failed(journal: Journal, what: str, number: int, error: OptikitError) -> Fate:
+    """Write down that an attempt failed, and say what follows; see :func:`core.retries.fate_of`.
+
+    What gives the whole job up, or only ended the work, is no failed attempt: its stage says it.
+    """
+    fate = fate_of(error, number)
+    if fate in (Fate.RETRY, Fate.TRIAL):
+        journal.event(
+            "attempt_failed",
+            what=what,
+            attempt=number,
+            error=str(error),
+            cause=cause_of(error),
+            fate=fate.value,
+        )
+    return fate
 
 
 def attempt(
@@ -254,12 +277,12 @@ def attempt(
     resources: Resources,
     task: Callable[..., T],
     *args: Any,
-    attempts: int = 2,
     bounded: bool = True,
 ) -> tuple[T, int]:
     """Run a task in the stage's pool, again in a new worker when worker or engine died.
 
-    Device-seconds of every attempt are written down, however it ends.
+    Device-seconds of every attempt are written down, however it ends. Between two attempts lies a
+    pause in which nothing is held.
 
     Args:
         bounded: False: the task may run although the job's budget is used up.
@@ -271,7 +294,7 @@ def attempt(
         BudgetExceeded: the job's time ended before the task did; closing the pool ends it.
         OptikitError: the last attempt's error; every failed attempt is in the journal.
     """
-    for number in range(1, attempts + 1):
+    for number in range(1, ATTEMPTS + 1):
         left_s = tools.journal.remaining_s() + LAST_WORDS_S if bounded else None
         began = time.monotonic()
         try:
@@ -280,9 +303,8 @@ def attempt(
             raise BudgetExceeded(
                 f"budget.wall_time_s ended while {what} ran; raise it in the spec and submit again"
             ) from None
-        except (WorkerDied, EngineError) as error:
-            tools.journal.event("attempt_failed", what=what, attempt=number, error=str(error))
-            if number == attempts or in_vain(error):
+        except OptikitError as error:
+            if attempt_failed(tools.journal, what, number, error) is not Fate.RETRY:
                 raise
         finally:
             tools.journal.event(
@@ -291,4 +313,5 @@ def attempt(
                 devices=max(1, resources.gpus),
                 seconds=round(time.monotonic() - began, 3),
             )
-    raise AssertionError("unreachable: attempts is at least 1")
+        time.sleep(pause_s(number, what))
+    raise AssertionError("unreachable: the last attempt returns or raises")

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from optikit.errors import BadInput
+from optikit.journal import patiently
 from optikit.pools.base import Resources
 from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
@@ -94,20 +95,24 @@ def _fetch_here(
     inputs_digest: str,
 ) -> FetchRecord:
     """In the worker: read, hash, copy what is not there yet."""
-    model = tools.models.take(folder, permit=permit)
+    what = f"store the model {folder}"
+    model = patiently(lambda: tools.models.take(folder, permit=permit), what)
     if digest is not None and model.digest != digest:
         raise BadInput(
             f"{folder} is registered with {digest[:19]}... but holds {model.digest[:19]}...; "
             "register the model again"
         )
+    rows = None
+    if dataset is not None:
+        source = dataset
+        rows = patiently(
+            lambda: tools.models.take_dataset(source, split, permit=permit),
+            f"store the dataset {dataset}",
+        )
     return FetchRecord(
         inputs_digest=inputs_digest,
         model=model,
-        dataset=(
-            tools.models.take_dataset(dataset, split, permit=permit)
-            if dataset is not None
-            else None
-        ),
+        dataset=rows,
         licence=licence_of(Path(model.path)),
     )
 

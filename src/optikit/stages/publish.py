@@ -16,7 +16,7 @@ from optikit.core.certify import certify
 from optikit.core.outcome import shipped_trial
 from optikit.core.steptimes import on_paper
 from optikit.errors import OptikitError
-from optikit.journal import raw_digest
+from optikit.journal import patiently, raw_digest
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.plan import Plan
 from optikit.spec.quality import QualityVerdict
@@ -97,7 +97,10 @@ class Publish:
         version = (
             _register(tools, plan, shipment, bundle, certificate) if shipment.registers else None
         )
-        tools.journal.event("published", bundle=str(bundle), name=shipment.name, version=version)
+        files = {p.name: raw_digest(bundle, [p.name]) for p in bundle.iterdir() if p.is_file()}
+        tools.journal.event(
+            "published", bundle=str(bundle), name=shipment.name, version=version, files=files
+        )
         shown = bundle if version else None
         project(tools, inputs, plan, shipment.name, shipment.recipe, shown, certificate)
         return PublishRecord(
@@ -195,20 +198,37 @@ def _write(
     about = readme(
         plan, shipment.name, shipment.recipe, certificate, shipment.quality, fetched.licence
     )
-    with appearing(bundle) as work:
-        # without model/ a bundle cannot be served: nothing pretends that the model is there
-        link_tree(Path(shipment.model.path), work if shipment.simulated else work / "model")
-        for file in licence_files(Path(fetched.model.path)):
-            link_file(file, work / file.name)
-        write_text(work / "serving.yaml", yaml.safe_dump(facts, sort_keys=False))
-        if proof is not None:
-            write_text(work / "certificate.json", proof)
-        asked = "vllm" if plan.simulated else f"{plan.job.engine.name} {version}"
-        script = serve_script(command, environment, asked, shipment.name, plan.simulated)
-        write_text(work / "serve.sh", script, mode=0o755)
-        write_text(work / "README.md", about)
+
+    def write() -> None:
+        with appearing(bundle) as work:
+            _fill(work, shipment, licences, facts, proof, script, about)
+
+    licences = licence_files(Path(fetched.model.path))
+    asked = "vllm" if plan.simulated else f"{plan.job.engine.name} {version}"
+    script = serve_script(command, environment, asked, shipment.name, plan.simulated)
+    patiently(write, f"write the bundle {bundle}")
     digest = f"sha256:{hashlib.sha256(proof.encode()).hexdigest()}" if proof else None
     return certificate, digest
+
+
+def _fill(
+    work: Path,
+    shipment: _Shipment,
+    licences: list[Path],
+    facts: dict[str, object],
+    proof: str | None,
+    script: str,
+    about: str,
+) -> None:
+    """A bundle's files; without ``model/`` it cannot be served, and nothing pretends it could."""
+    link_tree(Path(shipment.model.path), work if shipment.simulated else work / "model")
+    for file in licences:
+        link_file(file, work / file.name)
+    write_text(work / "serving.yaml", yaml.safe_dump(facts, sort_keys=False))
+    if proof is not None:
+        write_text(work / "certificate.json", proof)
+    write_text(work / "serve.sh", script, mode=0o755)
+    write_text(work / "README.md", about)
 
 
 def _seen_there(folder: Path, raw: list[str | None]) -> tuple[dict[str, str], str | None]:
@@ -231,8 +251,12 @@ def _register(
         "bundle": str(bundle),
         "status": certificate.status if certificate else "not measured",
     }
-    path = Path(shipment.model.path)
-    return tools.models.add(path, shipment.name, None, tags, permit=plan.permit).version
+    folder, models = Path(shipment.model.path), tools.models
+    added = patiently(
+        lambda: models.add(folder, shipment.name, None, tags, permit=plan.permit),
+        f"register {shipment.name}",
+    )
+    return added.version
 
 
 STAGE = Publish()

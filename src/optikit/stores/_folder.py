@@ -184,7 +184,8 @@ def _check_whole(path: Path) -> None:
         try:
             header = json.loads(file.read(length))
             ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__"]
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             raise BadInput(problem) from None
-    if 8 + length + max(ends, default=0) != size:
+    whole = all(isinstance(end, int) for end in ends)
+    if not whole or 8 + length + max(ends, default=0) != size:
         raise BadInput(problem)

@@ -11,6 +11,7 @@ import numpy as np
 
 from optikit.core.space import Point, PointKey, Space, key_of
 from optikit.errors import ArchiveError
+from optikit.journal import append_line
 from optikit.tuners._grid import shuffled, walk
 
 __all__ = ["Asked", "Candidates"]
@@ -35,10 +36,7 @@ class Asked:
 
     def add(self, point: Point) -> None:
         """Keep it before anybody starts it."""
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(dict(point)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._file, (json.dumps(dict(point)) + "\n").encode())
 
 
 def _read(file: Path) -> Iterator[tuple[PointKey, Point]]:

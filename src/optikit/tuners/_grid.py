@@ -12,6 +12,7 @@ from typing import Any
 
 from optikit.core.space import Point, PointKey, Space, key_of
 from optikit.errors import ArchiveError
+from optikit.journal import append_line
 from optikit.spec.serving import Flag
 from optikit.tuners.base import Outcome, Seen
 
@@ -83,12 +84,9 @@ class Told:
         key = key_of(point)
         if self.outcomes.get(key) == outcome:
             return False
-        self.outcomes[key] = outcome
         row = {"point": dict(key), **asdict(outcome)}
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self._file, (json.dumps(row) + "\n").encode())
+        self.outcomes[key] = outcome
         return True
 
 

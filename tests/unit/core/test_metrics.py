@@ -56,6 +56,18 @@ def test_rates_and_counts() -> None:
     }
 
 
+def test_a_closed_loop_that_did_not_come_to_its_last_requests() -> None:
+    """A server that hangs: the client waits, and the rest is never due."""
+    hung = timings(
+        [0.0, 1.0, NAN, NAN], [1.0, NAN, NAN, NAN], errors={1: "late", 2: "late", 3: "late"}
+    )
+    found = measure(hung, SLO)
+    assert (found.completed, found.failed) == (1, 3)
+    assert found.duration_s == pytest.approx(1.0)
+    none = measure(timings([NAN, NAN], [NAN, NAN], errors={0: "late", 1: "late"}), SLO)
+    assert (none.completed, none.duration_s, none.achieved_rps) == (0, 0.0, 0.0)
+
+
 def test_what_goes_before_and_behind_is_not_counted() -> None:
     at = np.arange(30, dtype=float)
     e2e = np.where((at >= 5) & (at < 25), 1.0, 100.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import pytest
 
 from optikit.core.evidence import known_prefix
 from optikit.core.load import Load
+from optikit.core.metrics import measure
 from optikit.core.rate import RateSearch, rate_search, verification
 from optikit.core.search import ProbeRequest
 from optikit.core.timings import Timings
@@ -164,6 +166,38 @@ def test_after_a_cut_probe_the_server_is_waited_for() -> None:
     calm = FaultyQueue()
     found = _find(calm, SLO, METHOD.model_copy(update={"max_probes": 4}))
     assert len(calm.runs) == len(found.result.probes)  # nothing was cut: nothing to wait for
+
+
+def test_a_server_that_falls_silent_is_a_dead_one() -> None:
+    """Some answers came, then none, and none to a lone request for two minutes: it hangs."""
+
+    def silent(run: int, index: int, at: float) -> str | None:
+        return "not finished in 30 s" if run > 3 or (run == 3 and index > 20) else None
+
+    with pytest.raises(EngineDied, match="not one lone request in 120 s: it hangs"):
+        _find(FaultyQueue(fault=silent))
+
+
+def test_a_server_that_refuses_at_once_is_not_called_silent() -> None:
+    """Fifty refusals take no two minutes, and say nothing of the next probe."""
+
+    def refused(run: int, index: int, at: float) -> str | None:
+        return "HTTP 429: later" if 3 < run < 54 or (run == 3 and index > 20) else None
+
+    found = _find(FaultyQueue(fault=refused))
+    assert len(found.result.probes) > 3
+
+
+def test_what_is_measured_is_what_is_kept() -> None:
+    """A reader of the raw rows derives the very figures, to the last bit."""
+    found = _find(FaultyQueue(service_s=0.3333333333))
+    assert len(found.kept) > 3
+    for probe, timings in found.kept:
+        again = Timings.from_rows(json.loads(json.dumps(timings.rows())))
+        for name in ("scheduled_s", "sent_s", "first_token_s", "end_s"):
+            assert np.array_equal(getattr(again, name), getattr(timings, name), equal_nan=True)
+        if probe.phase in ("warmup", "closed"):
+            assert measure(again, SLO, probe.rate_rps) == probe.measurement
 
 
 class _Fixed:

@@ -1,5 +1,16 @@
 """Fixtures of the stages' tests."""
 
+from __future__ import annotations
+
+import pytest
+
+from optikit.core import retries
 from tests.unit.stages.publish_case import case
 
 __all__ = ["case"]
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attempts follow one another at once."""
+    monkeypatch.setattr(retries, "FIRST_PAUSE_S", 0.0)

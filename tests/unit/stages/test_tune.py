@@ -16,7 +16,15 @@ from optikit.core.corners import four_corners
 from optikit.core.load import Load
 from optikit.core.outcome import shipped_trial
 from optikit.core.timings import Timings
-from optikit.errors import BudgetExceeded, EngineDied, EngineStartFailed, PortInUse, StageFailed
+from optikit.errors import (
+    BudgetExceeded,
+    EngineDied,
+    EngineStartFailed,
+    OptikitError,
+    PortInUse,
+    StageFailed,
+)
+from optikit.journal import raw_digest
 from optikit.pools.inline import POOLS
 from optikit.runners import RUNNERS
 from optikit.spec.candidate import ArtifactRef
@@ -188,6 +196,35 @@ def test_one_dead_engine_costs_an_attempt_two_cost_the_trial(bench: Bench) -> No
     assert record.trials[0].error == "gone"
     assert len(bench.journal.kinds("attempt_failed")) == 3
     assert record.winner is not None
+
+
+def test_each_attempt_keeps_its_files_and_says_what_followed(bench: Bench) -> None:
+    """The log of an attempt that failed lies beside that of the one that did not."""
+    bench.engine.errors = [EngineDied("gone", cause="crash"), None]
+    record = BENCHMARK.run(bench.tools, bench.inputs, plan(), "d")
+    folder = bench.journal.root / "trials" / record.trials[0].id
+    assert sorted(path.name for path in (folder / "attempt-1").iterdir()) == [
+        "engine.log",
+        "serving.json",
+    ]
+    assert (folder / "engine.log").exists()
+    (failed,) = bench.journal.kinds("attempt_failed")
+    assert (failed["attempt"], failed["fate"], failed["cause"]) == (1, "retry", "crash")
+
+
+def test_a_failure_that_is_nobodys_ends_the_job_and_is_no_attempt(bench: Bench) -> None:
+    bench.engine.errors = [OptikitError("a library's own")]
+    with pytest.raises(OptikitError, match="a library's own"):
+        BENCHMARK.run(bench.tools, bench.inputs, plan(), "d")
+    assert bench.journal.kinds("attempt_failed") == []
+
+
+def test_the_journal_has_the_digest_of_every_raw_file(bench: Bench) -> None:
+    record = BENCHMARK.run(bench.tools, bench.inputs, plan(), "d")
+    folder = bench.journal.root / "trials" / record.trials[0].id
+    said = {event["probe"]["raw"]: event["raw_digest"] for event in bench.journal.kinds("probe")}
+    assert len(said) > 3
+    assert said == {name: raw_digest(folder, [name]) for name in said}
 
 
 def test_an_engine_that_never_starts_fails_the_stage_with_its_words(bench: Bench) -> None:

@@ -1,0 +1,65 @@
+"""optikit archive check [JOB...]: derive an archive's figures again and compare."""
+
+from __future__ import annotations
+
+import argparse
+
+HELP = "check that archives hold what was measured"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = actions.add_parser(
+        "check",
+        help="derive every figure again from the raw files and compare; exit 1 if one differs",
+    )
+    check.add_argument(
+        "jobs", nargs="*", metavar="JOB", help="ids, beginnings of them, or 'last'; none: every job"
+    )
+    check.add_argument("--json", action="store_true")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check archives."""
+    from optikit.api import check_archives
+    from optikit.cli._print import as_json, rows_table, say
+
+    checks = check_archives(args.jobs)
+    if args.json:
+        as_json([{**one.model_dump(mode="json"), "clean": one.clean} for one in checks])
+        return 0 if all(one.clean for one in checks) else 1
+    rows = [
+        {
+            "job": one.job_id,
+            "": "clean" if one.clean else f"{len(one.findings)} FOUND",
+            "trials": one.trials,
+            "probes": one.probes,
+            "requests": one.requests,
+            "files": one.files,
+            "torn lines": one.torn_lines,
+        }
+        for one in checks
+    ]
+    columns = ("job", "", "trials", "probes", "requests", "files", "torn lines")
+    say(rows_table("Archives, derived again", rows, columns))
+    found = [
+        {
+            "job": one.job_id,
+            "kind": finding.kind,
+            "where": finding.where,
+            "recorded": _text(finding.recorded),
+            "derived": _text(finding.derived),
+        }
+        for one in checks
+        for finding in one.findings
+    ]
+    if found:
+        say("")
+        say(rows_table("Found", found, ("job", "kind", "where", "recorded", "derived")))
+    return 1 if found else 0
+
+
+def _text(value: object) -> str:
+    """A figure in full: rounding it would hide the difference."""
+    return "-" if value is None else str(value)
