@@ -59,12 +59,15 @@ def open_inside(path: Path, roots: Sequence[str] | None, key: str) -> Iterator[B
     """
     real = inside(path, roots, key)
     handle = os.open(path.expanduser() if roots is None else real, _FLAGS)
-    with os.fdopen(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise BadInput(f"{key}: {path} is no regular file; give a file with content")
         if roots is not None:
             inside(Path(f"/proc/self/fd/{handle}").readlink(), roots, key)
-        yield file
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(handle)
 
 
 def copy_inside(path: Path, target: Path, roots: Sequence[str] | None, key: str) -> None:

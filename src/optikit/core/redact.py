@@ -14,8 +14,8 @@ GONE = "[redacted]"
 SHORTEST = 8
 """Characters of the shortest value that is looked for: shorter ones are in any text."""
 _NAME = re.compile(
-    r"(^|_)(API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|PWD"
-    r"|CREDENTIAL)S?($|_(?!FILE$|PATH$|DIR$))|(^|_)PG(PASSWORD)$",
+    r"(^|_)(TOKEN|((API|ACCESS|PRIVATE)?KEY|SECRET|(PG)?PASSWORD|PASSWD|PASSPHRASE|PWD"
+    r"|CREDENTIAL)S?)($|_(?!FILE$|PATH$|DIR$))",
     re.IGNORECASE,
 )
 _NOT = frozenset({"PWD", "OLDPWD"})
