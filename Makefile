@@ -11,7 +11,7 @@ BIN := .venv/bin
 CODE := src tests benchmarks scripts examples
 
 .PHONY: help setup demo test check clean ready
-.PHONY: lint types imports unit examples format integration
+.PHONY: lint types imports unit examples format integration audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -54,6 +54,9 @@ examples: ready # every example is planned
 
 integration: ready
 	$(BIN)/python -m pytest -m "integration and not gpu" --durations=30 tests/integration
+
+audit: ready ## locked versions against known advisories; ONLINE=1 also asks an advisory service
+	$(BIN)/python scripts/audit.py $(if $(ONLINE),--online)
 
 format: ready ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix $(CODE)

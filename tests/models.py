@@ -121,3 +121,13 @@ def _shapes(vocab: int) -> Iterator[tuple[str, tuple[int, ...]]]:
 
 def _write_json(path: Path, content: dict[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def tiny_folder(folder: Path) -> Path:
+    """The least that is a whole model folder: one tensor of eight bytes, an empty config."""
+    folder.mkdir(parents=True)
+    header = json.dumps({"w": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + b"\0" * 8
+    (folder / "model.safetensors").write_bytes(content)
+    (folder / "config.json").write_text("{}")
+    return folder

@@ -26,8 +26,8 @@ MAX_LINES = 400
 BANNED = {"manager", "handler", "helper", "util", "utility", "common", "misc", "controller"}
 BROAD_EXCEPTS_IN = ("runner.py", "pools/")
 HEAVY = {
-    "lm_eval", "llmcompressor", "matplotlib", "mlflow", "optuna", "ray", "sqlalchemy", "torch",
-    "transformers", "vllm",
+    "fastapi", "lm_eval", "llmcompressor", "matplotlib", "mlflow", "optuna", "ray", "sqlalchemy",
+    "starlette", "torch", "transformers", "uvicorn", "vllm",
 }  # fmt: skip
 LIGHT = {"numpy", "pydantic", "rich", "scipy", "yaml"}
 """Third-party libraries that any room may use in any file."""
@@ -46,8 +46,8 @@ PUBLIC = [
     "__version__",
 ]
 ROOMS = [
-    "engines", "evaluators", "flows", "loadgen", "pools", "recipes", "runners", "stages",
-    "trackers", "tuners",
+    "engines", "evaluators", "exports", "flows", "loadgen", "pools", "recipes", "runners",
+    "stages", "trackers", "tuners",
 ]  # fmt: skip
 
 

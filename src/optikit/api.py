@@ -5,19 +5,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 from optikit.adapters.hardware import cpu_dtype, describe_environment
-from optikit.archive import JobArchive, default_home, jobs, open_job
+from optikit.archive import JobArchive, checked_id, default_home, jobs, new_id, open_job
 from optikit.core.plan import make_plan
+from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
 from optikit.engines import ENGINES
 from optikit.engines.base import Engine
-from optikit.errors import BadInput, Cancelled, EngineError, UnknownName
+from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
 from optikit.evaluators import EVALUATORS
+from optikit.exports import EXPORTS
+from optikit.exports.base import ExportSettings
 from optikit.flows import FLOWS
 from optikit.jobs import (
     Job,
@@ -33,17 +37,21 @@ from optikit.measuring.certificates import find_certificate, read_certificate
 from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
+from optikit.remote.job import RemoteJob, list_remote_jobs
 from optikit.reports.check import check_archive
 from optikit.runner import EVALUATOR
 from optikit.runners import RUNNERS
 from optikit.spec.finding import ArchiveCheck
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
+from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
+from optikit.spec.queue import Site
 from optikit.spec.recipe import EngineFacts
 from optikit.specfile import read_mapping
 from optikit.stores.base import path_of
 from optikit.stores.file import FileModelStore
+from optikit.stores.inside import permit_for
 from optikit.stores.shapes import shape_of_folder, shipped_names, shipped_shape
 from optikit.stores.traces import read_trace
 from optikit.tuners import TUNERS
@@ -51,13 +59,16 @@ from optikit.tuners import TUNERS
 __all__ = [
     "Job",
     "JobResult",
+    "RemoteJob",
     "Submitter",
     "benchmark_endpoint",
     "check_archives",
     "default_home",
+    "export_job",
     "find_certificate",
     "leftovers",
     "list_jobs",
+    "list_remote_jobs",
     "load_job",
     "read_certificate",
     "verify",
@@ -85,6 +96,22 @@ def check_archives(names: Sequence[str] = (), home: Path | None = None) -> list[
     root = home or default_home()
     found = [open_job(root, name) for name in names] if names else jobs(root)
     return [check_archive(archive) for archive in found]
+
+
+def export_job(
+    name: str, job: OptimizationJob, settings: ExportSettings, job_id: str | None = None
+) -> str:
+    """A job as a file that another system runs; the file's text.
+
+    Args:
+        name: of the export: ``rayjob``.
+        job_id: None: a new one.
+
+    Raises:
+        BadInput: no such export, no id, or the system cannot take this job.
+    """
+    export = EXPORTS.load(name)
+    return export.render(job, new_id() if job_id is None else checked_id(job_id), settings)
 
 
 def _version(engine: Engine) -> str | None:
@@ -115,22 +142,40 @@ class Submitter:
     """Takes jobs.
 
     Args:
-        home: where jobs, models and bundles live; default: ``default_home()``.
+        home: where jobs, models and bundles live; default: ``default_home()``, on a cluster its
+            ``$OPTIKIT_HOME``, else ``~/.optikit``.
         pool: where stages run: ``ray``, ``process`` (no Ray), ``inline`` (in the driver); None:
             ``inline`` for a simulated job, which is over before a worker has started, else ``ray``.
+            On a cluster ``ray``.
+        site: what jobs may read and run; None: any file, and a model's own code only where
+            ``OPTIKIT_TRUST_REMOTE_CODE=1`` is set.
+        address: of a Ray cluster's dashboard, ``http://HEAD:8265``: jobs run there.
+        python: the cluster's interpreter that has Ray and OptiKIT's dependencies.
     """
 
-    def __init__(self, home: Path | str | None = None, pool: str | None = None) -> None:
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        pool: str | None = None,
+        site: Site | None = None,
+        address: str | None = None,
+        python: str = "python",
+    ) -> None:
         if pool is not None:
             POOLS.check(pool)
-        self.home = Path(home).absolute() if home else default_home()
+        self.home = Path(home).absolute() if home and not address else default_home()
         self.pool = pool
+        self.site = site
+        self.address = address
+        self._home_there = str(home) if home else None
+        self._python = python
 
     def plan(self, job: OptimizationJob) -> Plan:
         """Resolve a job without touching a network or a GPU.
 
         Raises:
             BadInput: what cannot run, and why.
+            UnsafeInput: a path outside the site's roots, or code that nobody allowed.
         """
         flow = FLOWS.load(job.flow)
         _consistent(job)
@@ -139,11 +184,13 @@ class Submitter:
         asked = job.flow_params.recipe if flow.compresses else ()
         recipes = [RECIPES.load(name).facts for name in asked]
         engine = ENGINES.load(job.engine.name)
-        trace = read_trace(Path(job.workload.trace)) if job.workload.trace else None
+        permit = permit_for(job, self.site, self.home)
+        file = job.workload.trace
+        trace = read_trace(Path(file), permit.roots) if file else None
         plan = make_plan(
             job,
             flow,
-            self._shape(job, engine.facts),
+            self._shape(job, engine.facts, permit),
             engine.facts,
             recipes,
             cpu_dtype(),
@@ -154,11 +201,11 @@ class Submitter:
         if "tune" in flow.stages:
             for serving in each_value(plan.space, plan.serving):
                 engine.check(serving, plan.sku.kind)
-        return plan
+        return plan.model_copy(update={"permit": permit})
 
-    def _shape(self, job: OptimizationJob, engine: EngineFacts) -> ModelShape:
+    def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
         if job.model.uri is not None:
-            return shape_of_folder(path_of(job.model.uri))
+            return shape_of_folder(path_of(job.model.uri), permit.roots)
         try:
             return shape_of_folder(
                 Path(FileModelStore(self.home).find(job.model.name, job.model.version).path)
@@ -176,29 +223,43 @@ class Submitter:
 
     @overload
     def submit(
-        self, job: OptimizationJob, wait: Literal[True] = True, on_event: OnEvent | None = None
+        self,
+        job: OptimizationJob,
+        wait: Literal[True] = True,
+        on_event: OnEvent | None = None,
+        job_id: str | None = None,
     ) -> JobResult: ...
 
     @overload
     def submit(
-        self, job: OptimizationJob, wait: Literal[False], on_event: OnEvent | None = None
-    ) -> Job: ...
+        self,
+        job: OptimizationJob,
+        wait: Literal[False],
+        on_event: OnEvent | None = None,
+        job_id: str | None = None,
+    ) -> Job | RemoteJob: ...
 
     def submit(
-        self, job: OptimizationJob, wait: bool = True, on_event: OnEvent | None = None
-    ) -> JobResult | Job:
+        self,
+        job: OptimizationJob,
+        wait: bool = True,
+        on_event: OnEvent | None = None,
+        job_id: str | None = None,
+    ) -> JobResult | Job | RemoteJob:
         """Run a job in a driver process of its own.
 
         Args:
             wait: False: return the running Job at once.
             on_event: called with each event of the journal while waiting.
+            job_id: None: a new one. A cluster that has this job already is asked for no second.
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.
             StageFailed: a stage gave up.
             Cancelled: the job was cancelled, or Ctrl-C was pressed here.
+            ClusterError: the cluster cannot be reached, or refused.
         """
-        started = self.start(job)
+        started = self.start(job, job_id)
         if not wait:
             return started
         try:
@@ -207,24 +268,46 @@ class Submitter:
             started.cancel()
             raise Cancelled(f"job {started.id} was cancelled") from None
 
-    def start(self, job: OptimizationJob) -> Job:
-        """Check, open the archive, start the driver; returns at once."""
-        opened = self.open(job)
+    def start(self, job: OptimizationJob, job_id: str | None = None) -> Job | RemoteJob:
+        """Check, open the archive, start the driver; returns at once. On a cluster: send it."""
+        if self.address is not None:
+            there, python = self._home_there, self._python
+            return RemoteJob.submit(
+                self.address, job, job_id, home=there, pool=self.pool, python=python
+            )
+        opened = self.open(job, job_id)
         archive = opened.archive
         start_driver(archive, self.pool or default_pool(archive.plan()), Path.cwd())
         return opened
 
-    def open(self, job: OptimizationJob) -> Job:
-        """Check the job and open its archive; no driver runs yet.
+    def open(
+        self,
+        job: OptimizationJob,
+        job_id: str | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Job:
+        """Check the job and open its archive here; no driver runs yet.
+
+        Args:
+            job_id: reserved for it (``archive.new_id``); None: a new one.
+            facts: go into ``environment.json``, over what is found here: ``folder`` is where the
+                job's relative paths lead.
 
         Raises:
             BadInput: the spec, the model or the machine cannot serve the job.
+            UnsafeInput: the spec holds a secret of the environment.
         """
         plan = self.plan(job)
+        held = Redactor(secrets_in(os.environ)).held_by(job.model_dump_json())
+        if held:
+            raise UnsafeInput(
+                f"the job spec holds the value of {', '.join(held)}, and a spec is kept for all to "
+                "read; leave it out: secrets are given by environment variables or files"
+            )
         if job.model.uri is None and not plan.simulated:
             FileModelStore(self.home).find(job.model.name, job.model.version)
         if "evaluate" in plan.flow.stages and not plan.simulated:
-            EVALUATORS.load(EVALUATOR).check(job.quality.tasks)
+            EVALUATORS.load(EVALUATOR).check(job.quality.tasks, plan.permit)
         pool = self.pool or default_pool(plan)
         needed = RUNNERS.load(job.tuner.runner).pool
         if "tune" in plan.flow.stages and needed not in (None, pool):
@@ -248,5 +331,6 @@ class Submitter:
                 "packages": engine.packages(),
             },
             "folder": str(Path.cwd()),
+            **(facts or {}),
         }
-        return Job(JobArchive.create(self.home, plan, environment))
+        return Job(JobArchive.create(self.home, plan, environment, job_id))

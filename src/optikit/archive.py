@@ -40,6 +40,7 @@ from optikit.admission import Ask, asks_of, waited_s
 from optikit.core.budget import steady, used
 from optikit.errors import (
     ArchiveError,
+    BadInput,
     BudgetExceeded,
     OptikitError,
     SpecError,
@@ -54,7 +55,16 @@ from optikit.spec.plan import Plan
 from optikit.spec.queue import Ticket
 from optikit.spec.record import StageRecord, Trial
 
-__all__ = ["JobArchive", "default_home", "digest_of", "jobs", "open_job"]
+__all__ = [
+    "JobArchive",
+    "checked_id",
+    "default_home",
+    "digest_of",
+    "is_id",
+    "jobs",
+    "new_id",
+    "open_job",
+]
 
 T = TypeVar("T")
 _RECORD: TypeAdapter[StageRecord] = TypeAdapter(StageRecord)
@@ -68,6 +78,31 @@ def default_home() -> Path:
     return Path(os.environ.get("OPTIKIT_HOME") or ".optikit").absolute()
 
 
+def new_id() -> str:
+    """An id that no other job has; ids sort by the time they were made."""
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return f"j{stamp}-{secrets.token_hex(3)}"
+
+
+def is_id(word: str) -> bool:
+    """Whether a job may have this id; nothing else may become a part of a path."""
+    return _ID.fullmatch(word) is not None
+
+
+def checked_id(job_id: str) -> str:
+    """The id, which names folders, files and Ray jobs.
+
+    Raises:
+        BadInput: it is none.
+    """
+    if not is_id(job_id):
+        raise BadInput(
+            f"{job_id!r} is no job id: 4 to 81 small letters, digits and hyphens, a letter or "
+            "digit first"
+        )
+    return job_id
+
+
 @dataclass(frozen=True)
 class JobArchive(Journaled):
     """One job's folder. Pickles as two paths, so workers append to the same journal."""
@@ -76,20 +111,32 @@ class JobArchive(Journaled):
     job_id: str
 
     @classmethod
-    def create(cls, home: Path, plan: Plan, environment: dict[str, Any]) -> JobArchive:
+    def create(
+        cls, home: Path, plan: Plan, environment: dict[str, Any], job_id: str | None = None
+    ) -> JobArchive:
         """Open a new job: spec, plan and environment are on disk before this returns.
 
+        Args:
+            job_id: None: a new one. What a crash left of a job of this id is written again.
+
         Raises:
-            ArchiveError, DiskFull: they cannot be written; nothing of the job is left.
+            BadInput: no id, or a job of this id is there.
+            ArchiveError, DiskFull: the disk does not take them; nothing of the job is left.
         """
-        stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-        archive = cls(home.resolve(), f"j{stamp}-{secrets.token_hex(3)}")
+        archive = cls(home.resolve(), new_id() if job_id is None else checked_id(job_id))
+        if archive.whole:
+            raise BadInput(
+                f"job {archive.job_id} is there already, under {archive.home}; follow it with "
+                f"`optikit status --follow {archive.job_id}`, or choose another id"
+            )
         try:
-            archive.root.mkdir(parents=True)
+            archive.root.mkdir(parents=True, exist_ok=job_id is not None)
             write_json(archive.root / "job.json", plan.job.model_dump(mode="json"))
             write_json(archive.root / "environment.json", environment)
-            archive.event_now("created", flow=plan.flow.name, model=plan.job.model.name)
-            write_json(archive.root / "plan.json", plan.model_dump(mode="json"))
+            if not archive.journal.exists():
+                archive.event_now("created", flow=plan.flow.name, model=plan.job.model.name)
+            plain = plan.model_dump(mode="json")
+            write_json(archive.root / "plan.json", plain)  # last: now it is one
         except OSError as error:
             shutil.rmtree(archive.root, ignore_errors=True)
             raise ArchiveError(
@@ -100,6 +147,11 @@ class JobArchive(Journaled):
             shutil.rmtree(archive.root, ignore_errors=True)
             raise
         return archive
+
+    @property
+    def whole(self) -> bool:
+        """Whether the job was opened to the end."""
+        return (self.root / "plan.json").exists()
 
     @property
     def root(self) -> Path:
@@ -298,7 +350,7 @@ def jobs(home: Path) -> list[JobArchive]:
     found = [
         JobArchive(home.resolve(), path.name)
         for path in (root.iterdir() if root.is_dir() else ())
-        if (path / "plan.json").exists()
+        if JobArchive(home.resolve(), path.name).whole
     ]
     return sorted(found, key=lambda job: (job.created(), job.job_id))
 

@@ -18,6 +18,7 @@
     |  `- PortInUse                 exit 2; somebody else listens on the asked port
     |- DiskFull                     a file did not fit the disk; nothing of it is left
     |- WorkerDied                   an actor or process ended without an answer
+    |- ClusterError                 a cluster that cannot be reached, or that refused
     |- ArchiveError                 the archive cannot be read or written
     `- Cancelled                    exit 130; a person or a signal asked to stop
 
@@ -34,6 +35,7 @@ __all__ = [
     "BadInput",
     "BudgetExceeded",
     "Cancelled",
+    "ClusterError",
     "DatasetError",
     "DiskFull",
     "DoesNotFit",
@@ -133,6 +135,10 @@ class PortInUse(EngineError, BadInput):
 
 class WorkerDied(OptikitError):
     """The actor or process that ran a task ended without an answer."""
+
+
+class ClusterError(OptikitError):
+    """A cluster that was named by its address did not answer as one, or refused."""
 
 
 class ArchiveError(OptikitError):

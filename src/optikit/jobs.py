@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ __all__ = [
     "default_pool",
     "leftovers",
     "list_jobs",
+    "raise_failure",
     "start_driver",
 ]
 
@@ -59,6 +60,19 @@ class JobResult:
     bundle: Path | None
     summary: dict[str, Any]
     """What ``optikit show --json`` prints."""
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> JobResult:
+        """The result that a summary tells of."""
+        return cls(
+            job_id=facts["id"],
+            state=facts["state"],
+            exit_code=facts["exit_code"],
+            verdict=facts["verdict"],
+            message=facts["message"],
+            bundle=Path(facts["bundle"]) if facts["bundle"] else None,
+            summary=facts,
+        )
 
     @property
     def corners(self) -> dict[str, dict[str, Any]]:
@@ -89,7 +103,7 @@ class Job:
 
     def status(self) -> dict[str, Any]:
         """State, exit code, message and stages."""
-        facts = summary(self.archive)
+        facts = self.summary()
         return {
             key: facts[key]
             for key in (
@@ -98,9 +112,39 @@ class Job:
             )
         }
 
+    def brief(self) -> dict[str, Any]:
+        """What a program keeps of a job that it leaves alone."""
+        return {
+            "id": self.id,
+            "archive": str(self.archive.root),
+            "simulated": self.plan().simulated,
+        }
+
+    def plan(self) -> Plan:
+        """The plan that the job runs by."""
+        return self.archive.plan()
+
+    def summary(self) -> dict[str, Any]:
+        """What ``optikit show --json`` prints."""
+        return summary(self.archive)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The journal so far."""
+        return self.archive.events()
+
     def trials(self) -> list[Trial]:
         """Every trial that ended so far, oldest first."""
         return self.archive.trials()
+
+    def must_be_resumable(self) -> None:
+        """Raise where there is nothing to go on with.
+
+        Raises:
+            BadInput: the job has an end that a resume cannot change, or it still runs.
+        """
+        state = state_of(self.archive)["state"]
+        if state in ("running", "done", "negative", "inconclusive"):
+            raise BadInput(f"job {self.id} is {state}: there is nothing to resume")
 
     def logs(self, trial: str | None = None) -> str:
         """The driver's log, or the engine's log of a trial.
@@ -117,6 +161,19 @@ class Job:
             raise UnknownName(f"job {self.id} has no trial {trial!r}. Known: {', '.join(known)}")
         log = folder / trial / "engine.log"
         return log.read_text(errors="replace") if log.exists() else ""
+
+    def log_lines(self) -> Iterator[str]:
+        """The driver's log as it grows, until the job has ended."""
+        seen = 0
+        while True:
+            ended = state_of(self.archive)["state"] not in ("starting", "running")
+            text = self.logs()
+            if text[seen:]:
+                yield text[seen:]
+            seen = len(text)
+            if ended:
+                return
+            time.sleep(_POLL_S)
 
     def plots(self) -> list[Path]:
         """Draw the tuning stage, and every trial's rate search beside its raw files, as SVG.
@@ -141,28 +198,13 @@ class Job:
             TimeoutError: it still runs.
         """
         status = self._wait(timeout_s, on_event)
-        message = status["message"] or f"see {self.archive.driver_log}"
-        if status["state"] == "rejected":
-            raise BadInput(message)
-        if status["state"] == "failed":
-            raise StageFailed(message)
-        if status["state"] == "cancelled":
-            raise Cancelled(f"job {self.id} was cancelled")
-        if status["state"] == "interrupted":
-            raise StageFailed(
-                f"the driver of job {self.id} is gone and did not say why (see "
-                f"{self.archive.driver_log}); `optikit resume {self.id}` goes on from its records"
-            )
-        facts = summary(self.archive)
-        return JobResult(
-            job_id=self.id,
-            state=facts["state"],
-            exit_code=facts["exit_code"],
-            verdict=facts["verdict"],
-            message=facts["message"],
-            bundle=Path(facts["bundle"]) if facts["bundle"] else None,
-            summary=facts,
+        raise_failure(
+            self.id,
+            status["state"],
+            status["message"] or f"see {self.archive.driver_log}",
+            f"see {self.archive.driver_log}",
         )
+        return JobResult.of(self.summary())
 
     def _wait(self, timeout_s: float | None, on_event: OnEvent | None) -> dict[str, Any]:
         began, offset = time.monotonic(), 0
@@ -224,11 +266,9 @@ class Job:
                 somebody else resumed it at the same moment.
             StageFailed: the new driver did not begin.
         """
-        state = state_of(self.archive)["state"]
         pool = pool or default_pool(self.archive.plan())
         POOLS.check(pool)
-        if state in ("running", "done", "negative", "inconclusive"):
-            raise BadInput(f"job {self.id} is {state}: there is nothing to resume")
+        self.must_be_resumable()
         before = len(self.archive.of_kind("state"))
         folder = Path(self.archive.environment().get("folder", "."))
         if not folder.is_dir():
@@ -256,6 +296,30 @@ class Job:
         """Whether the driver of that process id took the job; ``before``: states until then."""
         said = self.archive.of_kind("state")[before:]
         return any(event.get("pid") == pid for event in said)
+
+
+def raise_failure(job_id: str, state: str, message: str, log: str) -> None:
+    """Raise where a job ended without a result.
+
+    Args:
+        log: where its driver's log is, for a driver that is gone.
+
+    Raises:
+        BadInput: it was rejected.
+        StageFailed: it failed, or its driver is gone.
+        Cancelled: it was cancelled.
+    """
+    if state == "rejected":
+        raise BadInput(message)
+    if state == "failed":
+        raise StageFailed(message)
+    if state == "cancelled":
+        raise Cancelled(f"job {job_id} was cancelled")
+    if state == "interrupted":
+        raise StageFailed(
+            f"the driver of job {job_id} is gone and did not say why ({log}); "
+            f"`optikit resume {job_id}` goes on from its records"
+        )
 
 
 def default_pool(plan: Plan) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from optikit.adapters.process import boot_id
+from optikit.core.redact import Redactor, secrets_in
 from optikit.errors import ArchiveError, BadInput, DiskFull
 from optikit.spec.base import Spec
 
@@ -79,15 +80,21 @@ class Journaled:
     def event(self, kind: str, **facts: Any) -> None:
         """Append one line, flushed to disk; a disk that is full or read-only is waited for.
 
+        Secrets of the environment are taken out.
+
         Raises:
             DiskFull: it stayed full.
             ArchiveError: it stayed read-only, or the line cannot be written for another reason.
         """
-        append_line(self.journal, sealed({**now(), "kind": kind, **facts}))
+        append_line(self.journal, self._line(kind, facts))
 
     def event_now(self, kind: str, **facts: Any) -> None:
         """As ``event``, and no wait: for what somebody waits for who can mend the disk."""
-        append_line(self.journal, sealed({**now(), "kind": kind, **facts}), patience_s=0.0)
+        append_line(self.journal, self._line(kind, facts), patience_s=0.0)
+
+    def _line(self, kind: str, facts: Mapping[str, Any]) -> bytes:
+        text = json.dumps({**now(), "kind": kind, **facts}, default=_plain)
+        return _seal(_without_secrets(text, self.root))
 
     def events(self, offset: int = 0) -> Iterator[dict[str, Any]]:
         """Whole events from byte ``offset`` on; torn and altered lines are skipped."""
@@ -215,7 +222,10 @@ def _append(path: Path, line: bytes) -> None:
 
 def sealed(event: Mapping[str, Any]) -> bytes:
     """An event's line, with the checksum of what stands before it."""
-    text = json.dumps(event, default=_plain)
+    return _seal(json.dumps(event, default=_plain))
+
+
+def _seal(text: str) -> bytes:
     return f'{text[:-1]}, "crc": "{zlib.crc32(text.encode()):08x}"}}\n'.encode()
 
 
@@ -243,8 +253,8 @@ def has_checksum(raw: bytes) -> bool:
 
 
 def write_json(path: Path, data: object) -> None:
-    """Write JSON with sorted keys, whole or not at all."""
-    write_whole(path, json.dumps(data, indent=2, sort_keys=True) + "\n")
+    """Write JSON with sorted keys, whole or not at all, without secrets of the environment."""
+    write_whole(path, _without_secrets(json.dumps(data, indent=2, sort_keys=True), path) + "\n")
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -277,6 +287,15 @@ def raw_digest(folder: Path, names: Iterable[str | None]) -> str | None:
                 whole.update(block)
         found = True
     return f"sha256:{whole.hexdigest()}" if found else None
+
+
+def _without_secrets(text: str, place: Path) -> str:
+    """The text without the values of the environment's secrets.
+
+    One that is part of the archive's own path stays: paths must lead somewhere, and a password that
+    is a folder's name is known to all who can look.
+    """
+    return Redactor(secrets_in(os.environ)).but(str(place)).text(text)
 
 
 def _plain(value: object) -> object:

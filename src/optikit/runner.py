@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 
 from optikit.adapters.leftovers import sweep
+from optikit.adapters.output import redact_output
 from optikit.admission import admitted
 from optikit.archive import JobArchive, digest_of
 from optikit.core.outcome import Outcome, after_evaluate, final
@@ -270,6 +271,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--tracker", default=TRACKER)
     args = parser.parse_args(argv)
     faulthandler.enable()
+    redact_output()
     return drive(JobArchive(args.home, args.job_id), POOLS.load(args.pool), args.tracker)
 
 

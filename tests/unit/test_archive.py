@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from optikit.archive import JobArchive, digest_of, jobs, open_job
-from optikit.errors import ArchiveError, BudgetExceeded, UnknownName
+from optikit.errors import ArchiveError, BadInput, BudgetExceeded, UnknownName
 from optikit.reports.summary import summary
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.record import FetchRecord, Trial
@@ -86,6 +86,28 @@ def test_ids(archive: JobArchive) -> None:
     assert open_job(archive.home, archive.job_id[:-2]).job_id == archive.job_id
     with pytest.raises(UnknownName, match="did you mean"):
         open_job(archive.home, archive.job_id[:-1] + "zz")
+
+
+def test_a_job_of_a_given_id_is_made_once(tmp_path: Path) -> None:
+    made = JobArchive.create(tmp_path, small_plan(), {"folder": "."}, "mine-1")
+    assert open_job(tmp_path, "mine-1") == made
+    with pytest.raises(BadInput, match="mine-1 is there already"):
+        JobArchive.create(tmp_path, small_plan(), {}, "mine-1")
+    for no_id in ("Mine", "../mine", "a b", "-mine", "abc", "m" * 82):
+        with pytest.raises(BadInput, match="no job id"):
+            JobArchive.create(tmp_path, small_plan(), {}, no_id)
+    assert [job.job_id for job in jobs(tmp_path)] == ["mine-1"]
+
+
+def test_a_job_that_was_not_opened_to_the_end_is_none_and_may_be_opened_again(
+    tmp_path: Path,
+) -> None:
+    made = JobArchive.create(tmp_path, small_plan(), {"folder": "."}, "mine-1")
+    (made.root / "plan.json").unlink()
+    assert jobs(tmp_path) == []
+    again = JobArchive.create(tmp_path, small_plan(), {"folder": "."}, "mine-1")
+    assert again.plan() == small_plan()
+    assert len(again.of_kind("created")) == 1
 
 
 def test_one_driver_a_job(archive: JobArchive) -> None:

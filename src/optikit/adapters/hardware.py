@@ -26,6 +26,10 @@ _PACKAGES = (
     "numpy",
     "scipy",
     "pydantic",
+    "pyyaml",
+    "rich",
+    "aiohttp",
+    "pyarrow",
 )
 _QUERY = ("--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 _USED = ("--query-gpu=index,uuid,memory.used", "--format=csv,noheader,nounits")

@@ -129,8 +129,8 @@ def tracking(home: Path) -> Iterator[Tracking]:
         # SQLAlchemy 2.1 deprecates what MLflow 3.17's tables use (noload)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         from mlflow.exceptions import MlflowException
+        from mlflow.store.db.utils import sqlalchemy
         from mlflow.tracking import MlflowClient
-        from sqlalchemy.exc import SQLAlchemyError
 
         for name in ("mlflow", "alembic"):  # else each new database prints its migrations
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -139,7 +139,7 @@ def tracking(home: Path) -> Iterator[Tracking]:
         try:
             client = MlflowClient(tracking_uri=database, registry_uri=database)
             yield Tracking(client, _experiment(client, home))
-        except (MlflowException, SQLAlchemyError) as error:
+        except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
             raise OptikitError(f"MLflow at {home / 'mlflow.db'}: {error}") from error
 
 

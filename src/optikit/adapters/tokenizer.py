@@ -43,8 +43,11 @@ def transformers() -> Any:
     return transformers
 
 
-def load_tokenizer(model: Path) -> ModelTokenizer:
-    """The tokenizer of a model folder; its own code is never run, and no hub is asked.
+def load_tokenizer(model: Path, code: bool = False) -> ModelTokenizer:
+    """The tokenizer of a model folder; no hub is asked.
+
+    Args:
+        code: code that the folder brings may be run; a tokenizer that needs it is else refused.
 
     Raises:
         BadInput: the folder has no tokenizer that transformers opens.
@@ -52,7 +55,7 @@ def load_tokenizer(model: Path) -> ModelTokenizer:
     """
     try:
         loaded = transformers().AutoTokenizer.from_pretrained(
-            model, trust_remote_code=False, local_files_only=True
+            model, trust_remote_code=code, local_files_only=True
         )
     except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
         raise BadInput(

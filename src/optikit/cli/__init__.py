@@ -12,6 +12,7 @@ __all__ = ["main"]
 
 VERBS = (
     "plan",
+    "export",
     "submit",
     "benchmark",
     "verify",
@@ -20,12 +21,16 @@ VERBS = (
     "trials",
     "show",
     "report",
+    "compare",
     "logs",
     "list",
     "archive",
     "cancel",
     "resume",
     "models",
+    "serve",
+    "teams",
+    "login",
     "doctor",
 )
 

@@ -10,32 +10,44 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from optikit.cli._print import as_json, duration, say
+from optikit.cli._print import as_json, bytes_text, duration, say
 from optikit.cli.show import show
 from optikit.errors import Cancelled
 from optikit.spec.simulated import marked
 
 if TYPE_CHECKING:
-    from optikit.api import Job
+    from optikit.api import Job, RemoteJob
+    from optikit.service.client import ServedJob
     from optikit.spec.plan import Plan
 
 __all__ = ["Progress", "follow"]
 
 
-def follow(job: Job, plan: Plan, as_json_only: bool = False, cancels: bool = True) -> int:
+def follow(
+    job: Job | RemoteJob | ServedJob,
+    as_json_only: bool = False,
+    cancels: bool = True,
+    headed: bool = False,
+) -> int:
     """Wait for the job's end and print its result; the exit code.
 
     Args:
         cancels: whether Ctrl-C cancels the job or only stops watching it.
+        headed: say first what the job is and what it needs.
 
     Raises:
         OptikitError: as Job.result.
     """
-    progress = Progress(plan)
     try:
         if as_json_only:
             result = job.result()
-        elif sys.stdout.isatty():
+            as_json(result.summary)
+            return result.exit_code
+        plan = job.plan()
+        progress = Progress(plan)
+        if headed:
+            say(_head(job.id, plan))
+        if sys.stdout.isatty():
             with Live(console=Console(), refresh_per_second=4, transient=True) as live:
                 result = job.result(on_event=lambda event: live.update(progress.feed(event)))
         else:
@@ -47,11 +59,16 @@ def follow(job: Job, plan: Plan, as_json_only: bool = False, cancels: bool = Tru
         print("cancelling ...", file=sys.stderr)
         job.cancel()
         raise Cancelled(f"job {job.id} was cancelled") from None
-    if as_json_only:
-        as_json(result.summary)
-    else:
-        show(result.summary)
+    show(result.summary)
     return result.exit_code
+
+
+def _head(job_id: str, plan: Plan) -> str:
+    text = (
+        f"job {job_id}: {plan.flow.name} of {plan.job.model.name} on {plan.job.compute.sku}; first "
+        f"estimate {duration(plan.estimate_s)}, {bytes_text(plan.disk_bytes)} of disk"
+    )
+    return marked(text, plan.simulated)
 
 
 def _plain(progress: Progress, event: dict[str, Any]) -> None:

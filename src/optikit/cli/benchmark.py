@@ -48,6 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api-key-env", metavar="VAR", help="environment variable that holds the server's key"
     )
+    parser.add_argument("--api-key-file", metavar="FILE", help="file that holds the server's key")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -98,6 +99,7 @@ def asked(args: argparse.Namespace) -> EndpointAsk:
             "enforce_length": not args.no_enforce_length,
             "max_num_seqs": args.max_num_seqs,
             "api_key_env": args.api_key_env,
+            "api_key_file": args.api_key_file,
         }
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from optikit.cli._where import add_places, open_job
+
 HELP = "stop a running job, its engines and its workers"
 
 
@@ -11,14 +13,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("job", metavar="JOB", help="id, a unique beginning of it, or 'last'")
     parser.add_argument("--json", action="store_true")
+    add_places(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Cancel one job; it is no error if it had ended."""
-    from optikit.api import Job
     from optikit.cli._print import as_json, say
 
-    job = Job.open(args.job)
+    job = open_job(args)
     stopped = job.cancel()
     status = job.status()
     if args.json:

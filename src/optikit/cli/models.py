@@ -15,6 +15,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("path", type=Path, metavar="PATH")
     add.add_argument("--name", required=True)
     add.add_argument("--version", required=True)
+    add.add_argument(
+        "--trust-remote-code",
+        action="store_true",
+        help="the folder brings Python code; needs OPTIKIT_TRUST_REMOTE_CODE=1 as well",
+    )
     add.add_argument("--json", action="store_true")
     listing = verbs.add_parser("list", help="list registered models")
     listing.add_argument("--json", action="store_true")
@@ -25,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
     from optikit.api import default_home
     from optikit.cli._print import as_json, bytes_text, rows_table, say
     from optikit.spec.job import ModelStorage
+    from optikit.spec.permit import Permit
     from optikit.stores.file import FileModelStore
+    from optikit.stores.inside import must_allow_code
 
     store = FileModelStore(default_home())
     if args.models_verb == "list":
@@ -36,7 +43,10 @@ def run(args: argparse.Namespace) -> int:
             say(rows_table("Models", models, ("name", "version", "digest", "created", "path")))
         return 0
     asked = ModelStorage.parse({"name": args.name, "version": args.version}, "models add")
-    model = store.add(args.path, asked.name, asked.version)
+    if args.trust_remote_code:
+        must_allow_code(None, "models add --trust-remote-code")
+    permit = Permit(code=args.trust_remote_code)
+    model = store.add(args.path, asked.name, asked.version, permit=permit)
     if args.json:
         as_json(model.model_dump(mode="json"))
     else:

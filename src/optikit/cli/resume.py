@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from optikit.cli._where import add_places, open_job
+
 HELP = "go on with a job that failed, was cancelled or lost its driver; finished stages are kept"
 
 
@@ -13,20 +15,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="return at once")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--pool", help="ray, process or inline; default as for submit")
+    add_places(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Resume one job."""
-    from optikit.api import Job
     from optikit.cli._follow import follow
     from optikit.cli._print import as_json, say
 
-    job = Job.open(args.job).resume(args.pool)
+    job = open_job(args).resume(args.pool)
     if not args.detach:
-        return follow(job, job.archive.plan(), as_json_only=args.json)
+        return follow(job, as_json_only=args.json)
     if args.json:
-        simulated = job.archive.plan().simulated
-        as_json({"id": job.id, "archive": str(job.archive.root), "simulated": simulated})
+        as_json(job.brief())
     else:
         say(job.id)
     return 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from optikit.cli._where import add_places, open_job
+
 HELP = "print a job's result: verdict, four corners, quality, stages"
 
 
@@ -17,17 +19,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="draw the tuning and every trial's rate search into the archive (SVG)",
     )
+    add_places(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show one job."""
-    from optikit.api import Job
     from optikit.cli._print import as_json, say
     from optikit.reports.plots import why_no_plots
-    from optikit.reports.summary import summary
 
-    job = Job.open(args.job)
-    facts = summary(job.archive)
+    job = open_job(args)
+    facts = job.summary()
     drawn = [str(path) for path in job.plots()] if args.plots else []
     if args.json:
         as_json({**facts, "plots": drawn} if args.plots else facts)

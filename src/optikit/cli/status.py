@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from optikit.cli._where import add_places, open_job
+
 HELP = "print where a job stands"
 
 
@@ -16,19 +18,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="wait for the end, with progress; Ctrl-C only stops watching",
     )
+    add_places(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Status of one job."""
-    from optikit.api import Job
     from optikit.cli._print import as_json, duration, facts_table, rows_table, say
     from optikit.spec.simulated import marked
 
-    job = Job.open(args.job)
+    job = open_job(args)
     if args.follow:
         from optikit.cli._follow import follow
 
-        return follow(job, job.archive.plan(), as_json_only=args.json, cancels=False)
+        return follow(job, as_json_only=args.json, cancels=False)
     status = job.status()
     if args.json:
         as_json(status)

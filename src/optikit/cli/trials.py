@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from optikit.cli._where import add_places, open_job
+
 if TYPE_CHECKING:
     from optikit.spec.serving import ServingConfig
 
@@ -15,16 +17,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("job", metavar="JOB", help="id, a unique beginning of it, or 'last'")
     parser.add_argument("--json", action="store_true")
+    add_places(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Trials of one job."""
-    from optikit.api import Job
     from optikit.cli._print import as_json, rows_table, say
     from optikit.spec.simulated import marked
 
-    job = Job.open(args.job)
-    plan = job.archive.plan()
+    job = open_job(args)
+    plan = job.plan()
     trials, simulated, usual = job.trials(), plan.simulated, plan.serving
     if args.json:
         as_json([{**trial.model_dump(mode="json"), "simulated": simulated} for trial in trials])

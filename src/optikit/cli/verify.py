@@ -27,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--api-key-env", metavar="VAR", help="environment variable that holds the endpoint's key"
     )
+    parser.add_argument("--api-key-file", metavar="FILE", help="file that holds the endpoint's key")
     max_time(parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -45,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
             "endpoint": args.endpoint,
             "model": args.model,
             "api_key_env": args.api_key_env,
+            "api_key_file": args.api_key_file,
             "max_search_s": None if args.max_time is None else seconds(args.max_time),
         }
     )

@@ -149,6 +149,8 @@ def readme(
         ("workload", str(plan.workload)),
         ("SLO", str(plan.job.slo)),
     ]
+    if plan.job.model.trust_remote_code:
+        rows.append(("code", "the model brings its own, which the server runs; read it first"))
     if certificate is not None:
         rows += _rate_rows(certificate)
     if quality is not None:

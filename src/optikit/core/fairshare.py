@@ -2,16 +2,17 @@
 
 *Share.* Device-hours, of whatever kind, are shared by weight. The team with the lowest
 
-    (U + R + E / 2) / weight,    U(t) = integral of held(s) exp(-(t - s) / tau) ds
+    (U + R + E) / weight,    U(t) = integral of held(s) exp(-(t - s) / tau) ds
 
 is first: U is what it held over a window that fades (the decayed usage of Slurm's fair-share
 factor), R what its running stages are expected to take within a horizon (the charge at the start of
-start-time fair queueing, Goyal et al. 1996, as far as it is near), so that many devices that fall
-free at once do not all go to one team; E what its next stage would take within it, half of it as in
-Sainte-Lague's divisor method, since without it small teams with large stages would be ahead of
-their share by half a stage. So what is levelled is what each team will have held a horizon from
-now: charged to its far end, a long stage would cost its team devices long before it used them. A
-team that waits keeps its level while those of others grow: it becomes first.
+start-time fair queueing, Goyal et al. 1996, as far as it is near), E what its next stage would take
+within it. So what is levelled is what each team will have held a horizon from now: many devices
+that fall free at once do not all go to one team, small teams with large stages do not run ahead,
+and a long stage does not cost its team devices long before it used them. A team that waits keeps
+its level while those of others grow: it becomes first. One that holds something already, and with
+its next stage would hold much more than its part of the devices, comes after those that would not:
+stages are not preempted, so what it takes in too many at once can only be waited out.
 
 *Line.* Within a team the older job is first; one unit of priority is worth ``ageing_s`` of age, so
 a low priority waits longer, not for ever.
@@ -34,6 +35,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from optikit.core.ledger import Account
 from optikit.errors import BadInput, DoesNotFit, UnknownName
 from optikit.spec.queue import Need, Node, Team
 
@@ -49,34 +51,6 @@ class Start:
 
     key: str
     node: str
-
-
-@dataclass
-class _Account:
-    """What a team holds, and held."""
-
-    used: float = 0.0
-    """Device-seconds, faded, at ``at_s``."""
-    at_s: float = 0.0
-    running: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """Devices and the expected end of each stage."""
-
-    def usage(self, now_s: float, tau_s: float) -> float:
-        held = sum(devices for devices, _ in self.running.values())
-        fade = math.exp(-max(0.0, now_s - self.at_s) / tau_s)
-        return self.used * fade + held * tau_s * (1 - fade)
-
-    def settle(self, now_s: float, tau_s: float) -> None:
-        """Write down what was used so far: what runs is about to change."""
-        self.used, self.at_s = self.usage(now_s, tau_s), max(now_s, self.at_s)
-
-    def level(self, now_s: float, tau_s: float, horizon_s: float) -> float:
-        """Device-seconds held, and expected of what runs within the horizon."""
-        rest = sum(
-            devices * min(horizon_s, max(0.0, end - now_s))
-            for devices, end in self.running.values()
-        )
-        return self.usage(now_s, tau_s) + rest
 
 
 @dataclass
@@ -118,6 +92,8 @@ class FairShare:
         window_s: tau, the time constant with which past use fades.
         horizon_s: how far ahead what runs is counted.
         ageing_s: waiting time that is worth one unit of priority.
+        burst: a team that would hold more than so many times its part of all devices comes after
+            those that would not.
         most_reserved: share of a kind's nodes that may be reserved at a time; one always may.
     """
 
@@ -129,17 +105,19 @@ class FairShare:
         horizon_s: float = HOUR_S,
         ageing_s: float = HOUR_S,
         most_reserved: float = 0.25,
+        burst: float = 1.5,
     ) -> None:
         self.window_s, self.horizon_s = window_s, horizon_s
-        self.ageing_s, self.most_reserved = ageing_s, most_reserved
+        self.ageing_s, self.most_reserved, self.burst = ageing_s, most_reserved, burst
         self._machines = {node.name: _Machine(node, node.devices) for node in nodes}
         self._of_kind: dict[str, list[_Machine]] = defaultdict(list)
         for machine in self._machines.values():
             self._of_kind[machine.node.kind].append(machine)
         self._teams = {team.name: team for team in teams}
-        self._accounts: dict[str, _Account] = defaultdict(_Account)
+        self._accounts: dict[str, Account] = defaultdict(Account)
         self._held: dict[tuple[str, str], int] = defaultdict(int)
         self._waiting: dict[str, Need] = {}
+        self._waiting_of: dict[str, int] = defaultdict(int)
         self._running: dict[str, _Run] = {}
         self._lines: dict[str, dict[str, _Lines]] = defaultdict(lambda: defaultdict(dict))
         self._kept: dict[str, _Machine] = {}
@@ -185,11 +163,7 @@ class FairShare:
 
     def remember(self, team: str, devices: int, began_s: float, ended_s: float) -> None:
         """What a team held before this queue was; call it before time goes on."""
-        account, tau = self._accounts[team], self.window_s
-        at_s = max(account.at_s, ended_s)
-        account.settle(at_s, tau)
-        faded = math.exp((ended_s - at_s) / tau) - math.exp((began_s - at_s) / tau)
-        account.used += devices * tau * faded
+        self._accounts[team].remember(devices, began_s, ended_s, self.window_s)
 
     def submit(self, need: Need) -> None:
         """Let a stage wait.
@@ -217,6 +191,7 @@ class FairShare:
                 f"{team.name} is {quota}. Ask for fewer, or have the quota raised."
             )
         self._waiting[need.key] = need
+        self._waiting_of[need.team] += 1
         self._number += 1
         line = self._lines[need.kind][need.team].setdefault(need.devices, [])
         place = need.since_s - need.priority * self.ageing_s
@@ -227,6 +202,7 @@ class FairShare:
         need = self._waiting.pop(key, None)
         if need is None:
             return False
+        self._waiting_of[need.team] -= 1
         self._release(need)
         return True
 
@@ -270,15 +246,26 @@ class FairShare:
         return None
 
     def _order(self, kind: str, now_s: float) -> list[str]:
-        """Teams that wait for the kind, the one furthest below its share first."""
+        """Teams that wait for the kind, the one furthest below its share first, and those that
+        would hold much more than their part of the devices last."""
         places = []
+        part = self._part()
         for team in self._lines[kind]:
             firsts = self._firsts(kind, team)
             if firsts:
-                half = firsts[0].devices * min(self.horizon_s, self._expected_s(firsts[0])) / 2
-                ahead = half / self._teams[team].weight
-                places.append((self.level(team, now_s) + ahead, team))
-        return [team for _, team in sorted(places)]
+                need, weight = firsts[0], self._teams[team].weight
+                ahead = need.devices * min(self.horizon_s, self._expected_s(need)) / weight
+                held = self._accounts[team].held
+                much = held > 0 and held + need.devices > self.burst * part * weight
+                places.append((much, self.level(team, now_s) + ahead, team))
+        return [team for _, _, team in sorted(places)]
+
+    def _part(self) -> float:
+        """Devices for each unit of weight of the teams that wait or run now."""
+        active = {name for name, count in self._waiting_of.items() if count}
+        active |= {name for name, account in self._accounts.items() if account.running}
+        weights = sum(self._teams[team].weight for team in active if team in self._teams)
+        return sum(m.node.devices for m in self._machines.values()) / max(weights, 1e-9)
 
     def _expected_s(self, need: Need) -> float:
         return need.expected_s or min(self._mean_s, need.bound_s or math.inf)
@@ -348,6 +335,7 @@ class FairShare:
     def _start(self, need: Need, machine: _Machine, now_s: float) -> Start:
         self._release(need)
         del self._waiting[need.key]
+        self._waiting_of[need.team] -= 1
         self._occupy(need, machine, now_s)
         return Start(need.key, machine.node.name)
 

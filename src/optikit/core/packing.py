@@ -20,7 +20,7 @@ from optikit.spec.record import Usage
 
 __all__ = ["Held", "Packing", "Placed", "Wish", "look_ahead", "simulate_packing", "usage_of"]
 
-MOST_PASSED = 8
+MOST_PASSED = 16
 """Fewer drain a node for each large trial alone; more let a large one wait longer."""
 _MOST_AHEAD = 64
 
@@ -65,9 +65,9 @@ def look_ahead(devices: int) -> int:
     to propose them without the results of those that run, is not asked in vain.
 
     >>> [look_ahead(devices) for devices in (1, 4, 8, 16, 64, 512)]
-    [1, 2, 4, 8, 32, 64]
+    [1, 3, 6, 12, 48, 64]
     """
-    return max(1, min(_MOST_AHEAD, devices // 2))
+    return max(1, min(_MOST_AHEAD, devices * 3 // 4))
 
 
 class Packing:

@@ -102,6 +102,11 @@ def make_plan(
             f"num_trials {job.flow_params.num_trials} is more than the space holds: "
             f"{first.space.size}"
         )
+    if job.model.trust_remote_code:
+        warnings.append(
+            "model.trust_remote_code: Python code of the model's folder runs in workers and "
+            "servers with the job's rights; read it before you submit"
+        )
     if engine.simulated and job.dataset is not None:
         warnings.append(f"dataset: {job.dataset.path} is not read: nothing is compressed")
     seconds = (
@@ -204,6 +209,7 @@ def _default_serving(
         "dtype": cpu_dtype if cpu else "auto",
         # torch.compile takes minutes on the CPU backend
         "enforce_eager": cpu,
+        "trust_remote_code": job.model.trust_remote_code,
         **own,
         "extra_flags": tuple(sorted(extra.items())),
     }

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 
+from optikit.engines._vllm_refused import REFUSED, check_flag
 from optikit.errors import BadInput, nearest
 from optikit.spec.serving import Flag, ServingConfig
 from optikit.spec.sku import DeviceKind
@@ -26,6 +27,7 @@ _FLAGS: Mapping[str, str] = {
     "scheduling_policy": "scheduling-policy",
     "speculative_ngram": "speculative-config",
     "enable_prefix_caching": "enable-prefix-caching",
+    "trust_remote_code": "trust-remote-code",
 }
 """Fields of ServingConfig and the flags they become: the whole mapping."""
 _UNSAID: Mapping[str, object] = {
@@ -42,18 +44,6 @@ shorter ones are found more often, and single tokens propose mostly wrong contin
 
 _NOT_ON = {"cpu": {"gpu_memory_utilization"}, "gpu": set[str]()}
 _UNLESS_SAID: Mapping[str, Flag] = {"disable-uvicorn-access-log": True}
-_OURS = {"model", "served-model-name", "host", "port", "uds", "api-key", "config"}
-_UNSAFE = {
-    "trust-remote-code",
-    "middleware",
-    "tool-parser-plugin",
-    "reasoning-parser-plugin",
-    "logits-processors",
-    "worker-cls",
-    "worker-extension-cls",
-    "scheduler-cls",
-    "allowed-local-media-path",
-}
 _SAID = object()
 _FLAG_NAME = re.compile(r"[a-z][a-z0-9.-]*")
 
@@ -98,24 +88,21 @@ def _extra_flags(serving: ServingConfig) -> dict[str, Flag]:
     """The caller's flags by vLLM's spelling.
 
     Raises:
-        BadInput: a flag that has a field of its own, is set by OptiKIT, or would run code.
+        BadInput: a flag that has a field of its own, or that a job may not set
+            (engines/_vllm_refused.py).
     """
     flags: dict[str, Flag] = {}
-    owners = {flag: field for field, flag in _FLAGS.items()}
+    owners = {flag: field for field, flag in _FLAGS.items() if flag not in REFUSED}
     for given, value in serving.extra_flags:
         name = given.lstrip("-").lower().replace("_", "-")
-        bare = name.removeprefix("no-")
+        bare = name.partition(".")[0].removeprefix("no-")
         if not _FLAG_NAME.fullmatch(name):
             raise BadInput(f"engine flag {given!r} is no flag name; write it as 'swap-space'")
         # The parser takes any unambiguous beginning of a name.
         owner = next((field for flag, field in owners.items() if flag.startswith(bare)), None)
         if owner is not None:
             raise BadInput(f"engine flag {given!r}: set '{owner}' of the serving config")
-        refused = next((word for word in _OURS | _UNSAFE if word.startswith(bare)), None)
-        if refused in _OURS:
-            raise BadInput(f"engine flag {given!r} is set by OptiKIT; leave it out")
-        if refused is not None:
-            raise BadInput(f"engine flag {given!r} is refused: '{refused}' can run foreign code")
+        check_flag(given, name, value)
         flags[name] = value
     return flags
 

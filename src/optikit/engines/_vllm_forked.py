@@ -74,6 +74,7 @@ def main() -> None:
     """Become the API server."""
     here = str(Path(__file__).parent)
     sys.path[:] = [entry for entry in sys.path if entry != here]  # it holds our own vllm.py
+    sys.path.append(str(Path.cwd()))  # as `-m` would: the guard of the server's key lies there
     preload_openmp()
     end_forks_with_parent()
     fork_not_spawn()

@@ -24,12 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from optikit.adapters.leftovers import held_devices
+from optikit.adapters.output import blot_out
 from optikit.adapters.process import LOOPBACK, end_group, free_port, group_of, port_in_use
+from optikit.core.redact import Redactor, secrets_in
 from optikit.engines._vllm_flags import arguments, must_be_known
 from optikit.engines._vllm_install import known_flags, packages_of
 from optikit.engines._vllm_log import NO_KERNEL, explain, failure_of
 from optikit.engines._warm import read_ahead
 from optikit.errors import EngineDied, EngineError, EngineStartFailed, NoKernel, PortInUse
+from optikit.journal import patiently
 from optikit.spec.endpoint import Endpoint, ProcessGroup
 from optikit.spec.recipe import EngineFacts
 from optikit.spec.serving import ServingConfig
@@ -38,6 +41,7 @@ from optikit.spec.sku import DeviceKind
 __all__ = ["ENGINE", "Vllm"]
 
 _HERE = Path(__file__).parent
+_GUARD = "optikit_guard"
 _MODULE = "vllm.entrypoints.openai.api_server"
 _PYTHON_VARIABLE = "OPTIKIT_ENGINE_PYTHON"
 _VENV_PYTHON = Path(".venv-engine") / "bin" / "python"
@@ -103,7 +107,8 @@ class _Running:
         with self.log.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(self.log_start, size - _LOG_BYTES))
-            return file.read().decode(errors="replace")
+            told = file.read().decode(errors="replace")
+        return Redactor(secrets_in({"API_KEY": self.endpoint.api_key or ""})).text(told)
 
     def check(self) -> None:
         """Raise EngineDied if the server is gone."""
@@ -243,7 +248,7 @@ class Vllm:
         # vLLM leaves sockets and rendezvous folders behind; they go with this one
         scratch = Path(tempfile.mkdtemp(prefix="optikit-vllm-"))
         read_ahead(model)
-        with log.open("ab") as sink:
+        with patiently(lambda: log.open("ab"), f"open {log}") as sink:
             process = self._spawn(command, serving, device, endpoint, sink.fileno(), scratch)
         group: ProcessGroup | None = None
         try:
@@ -259,6 +264,8 @@ class Vllm:
                 _stop(process, group, what)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
+                key = str(endpoint.api_key)
+                patiently(lambda: blot_out(key, log, start), f"go over {log}")
 
     def _spawn(
         self,
@@ -269,12 +276,13 @@ class Vllm:
         sink: int,
         scratch: Path,
     ) -> subprocess.Popen[bytes]:
+        shutil.copy(_HERE / "_vllm_guard.py", scratch / f"{_GUARD}.py")
         python, plain = command[0], command[1:]
         if device == "cpu":  # in place of `-m module`: the same server, forked
             plain = [str(_HERE / "_vllm_forked.py"), *command[3:]]
         supervisor = [python, str(_HERE / "_supervisor.py"), str(os.getpid()), str(_GRACE_S)]
         return subprocess.Popen(  # noqa: S603
-            [*supervisor, python, *plain],
+            [*supervisor, python, *plain, "--middleware", f"{_GUARD}.Guard"],
             stdin=subprocess.PIPE,  # the lifeline: it closes when this process ends
             stdout=sink,
             stderr=subprocess.STDOUT,

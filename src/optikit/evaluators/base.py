@@ -9,6 +9,7 @@ from typing import Protocol
 
 from optikit.core.divergence import DocumentLogprobs
 from optikit.spec.endpoint import Endpoint
+from optikit.spec.permit import ANYTHING, Permit
 from optikit.spec.quality import ItemScores
 
 __all__ = ["Evaluator", "LogprobReader", "TokenizedTexts"]
@@ -22,14 +23,15 @@ class Evaluator(Protocol):
     def version(self) -> str:
         """Version of the library behind it."""
 
-    def check(self, tasks: Sequence[str]) -> None:
+    def check(self, tasks: Sequence[str], permit: Permit = ANYTHING) -> None:
         """Cheap look at the task names, before any work.
 
         Raises:
             BadInput: a task that is neither shipped, a file, nor known to the library.
+            UnsafeInput: a file that would run code, or that leads outside the roots.
         """
 
-    def identity(self, tasks: Sequence[str]) -> str:
+    def identity(self, tasks: Sequence[str], permit: Permit = ANYTHING) -> str:
         """What the scores depend on beside the model: library, tasks and their data, as a digest.
 
         Raises:
@@ -45,6 +47,7 @@ class Evaluator(Protocol):
         context: int,
         limit: int | None,
         work: Path,
+        permit: Permit = ANYTHING,
     ) -> tuple[ItemScores, ...]:
         """Score the model behind ``endpoint``; the items' order is the same at every call.
 
@@ -54,6 +57,7 @@ class Evaluator(Protocol):
             context: tokens that the server takes; longer items are cut on the left.
             limit: first items of each task; None: all.
             work: folder for the library's own samples and results.
+            permit: where files of tasks may lie, and whether the tokenizer's own code may be run.
 
         Raises:
             BadInput: a task that cannot be loaded.
@@ -79,12 +83,15 @@ class LogprobReader(Protocol):
     def texts(self) -> tuple[str, ...]:
         """The shipped held-out documents, for a job that has no text of its own."""
 
-    def tokenize(self, tokenizer: Path, texts: Sequence[str], *, max_tokens: int) -> TokenizedTexts:
+    def tokenize(
+        self, tokenizer: Path, texts: Sequence[str], *, max_tokens: int, code: bool = False
+    ) -> TokenizedTexts:
         """Tokenize once, with the baseline's tokenizer; the same ids go to every model.
 
         Args:
             tokenizer: the baseline's model folder.
             max_tokens: at most the served context less one, since the server generates a token.
+            code: the model's own code may be run.
 
         Raises:
             BadInput: no tokenizer in the folder, or ``max_tokens`` below 2.

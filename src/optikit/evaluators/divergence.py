@@ -53,14 +53,17 @@ class ServedLogprobs:
         lines = SHIPPED.read_text(encoding="utf-8").splitlines()
         return tuple(str(json.loads(line)["text"]) for line in lines)
 
-    def tokenize(self, tokenizer: Path, texts: Sequence[str], *, max_tokens: int) -> TokenizedTexts:
+    def tokenize(
+        self, tokenizer: Path, texts: Sequence[str], *, max_tokens: int, code: bool = False
+    ) -> TokenizedTexts:
         """As evaluators/base.py; special tokens as the model's tokenizer adds them."""
         if max_tokens < LEAST_TOKENS:
             raise BadInput(
                 f"divergence: documents of {max_tokens} tokens have nothing to predict; give "
                 f"{LEAST_TOKENS} or more"
             )
-        rows = list(load_tokenizer(tokenizer).encode(texts, max_tokens + 1))  # one more: it is cut
+        encode = load_tokenizer(tokenizer, code).encode
+        rows = list(encode(texts, max_tokens + 1))  # one more: it is cut
         kept = [row for row in rows if len(row) >= LEAST_TOKENS]
         return TokenizedTexts(
             documents=tuple(tuple(row[:max_tokens]) for row in kept),

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from optikit.errors import BadInput, EngineError, OptikitError, UnknownName, nearest
+from optikit.evaluators._task_file import shipped, task_config, with_own_data
 from optikit.spec.endpoint import Endpoint
+from optikit.spec.permit import ANYTHING, Permit
 from optikit.spec.quality import ItemScores
 
 __all__ = ["EVALUATOR"]
 
-SHIPPED = Path(__file__).parent / "_tasks"
 METRICS = ("acc", "exact_match", "acc_norm", "f1")
 """The first that a task has is the one that is compared."""
 CONCURRENCY = 8
@@ -48,25 +47,25 @@ class LmEval:
                 "the evaluate stage needs lm-eval; make setup, or: pip install 'optikit[evaluate]'"
             ) from None
 
-    def check(self, tasks: Sequence[str]) -> None:
+    def check(self, tasks: Sequence[str], permit: Permit = ANYTHING) -> None:
         """As evaluators/base.py; shipped tasks and files cost no import of the library."""
         self.version()
         for task in tasks:
             if _is_own(task):
-                _config(task)
+                task_config(task, permit.roots)
             elif task not in _library():
-                known = [*_shipped(), *_library()]
+                known = [*shipped(), *_library()]
                 raise UnknownName(
                     f"quality.tasks: unknown task {task!r}; {_few(nearest(task, known))}"
                 )
 
-    def identity(self, tasks: Sequence[str]) -> str:
+    def identity(self, tasks: Sequence[str], permit: Permit = ANYTHING) -> str:
         """As evaluators/base.py; a task of the library is known by the library's version."""
         whole = hashlib.sha256(f"lm_eval {self.version()} {METRICS}".encode())
         for task in tasks:
             whole.update(f"\0{task}\0".encode())
             if _is_own(task):
-                config = _config(task)
+                config = task_config(task, permit.roots)
                 given = dict(config.get("dataset_kwargs") or {})
                 data_files = given.pop("data_files", None) or {}
                 whole.update(repr({**config, "dataset_kwargs": given}).encode())
@@ -85,6 +84,7 @@ class LmEval:
         context: int,
         limit: int | None,
         work: Path,
+        permit: Permit = ANYTHING,
     ) -> tuple[ItemScores, ...]:
         """As evaluators/base.py."""
         from jinja2 import TemplateError
@@ -93,7 +93,11 @@ class LmEval:
 
         from optikit.adapters.http import ClientError
 
-        own = [_config(task) if _is_own(task) else task for task in tasks]
+        roots = permit.roots
+        own = [
+            with_own_data(task_config(task, roots), roots, work) if _is_own(task) else task
+            for task in tasks
+        ]
         arguments = {
             "model": endpoint.model,
             "base_url": f"{endpoint.base_url}/v1/completions",
@@ -104,6 +108,7 @@ class LmEval:
             "num_concurrent": CONCURRENCY,
             "max_retries": 2,
             "timeout": 120,
+            "trust_remote_code": permit.code,
         }
         with _quiet(work / "lm_eval.log"), _key(endpoint.api_key), _sandboxed_templates():
             # listing the library's own tasks takes longer than scoring a small one
@@ -152,10 +157,6 @@ def _scores(task: str, rows: Sequence[dict[str, Any]]) -> ItemScores:
     return ItemScores(task=task, metric=named, scores=tuple(float(row[metric]) for row in rows))
 
 
-def _shipped() -> list[str]:
-    return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
-
-
 def _files(name: object) -> list[Path]:
     """The file of that name, or those of the folder; none where it is neither."""
     path = Path(str(name)) if name else None
@@ -166,47 +167,13 @@ def _files(name: object) -> list[Path]:
 
 def _is_own(task: str) -> bool:
     """A file, or a task that ships: both cost no import of the library."""
-    return task.endswith(_FREE_OF_LIBRARY) or task in _shipped()
+    return task.endswith(_FREE_OF_LIBRARY) or task in shipped()
 
 
 def _library() -> list[str]:
     from lm_eval.tasks import TaskManager
 
     return list(TaskManager().all_tasks)
-
-
-def _config(task: str) -> dict[str, Any]:
-    """A shipped task or a user's file as lm-eval's dict, its data files as absolute paths."""
-    path = SHIPPED / f"{task}.yaml" if task in _shipped() else Path(task)
-    try:
-        # safe_load: lm-eval's !function would import code that lies beside the file
-        config = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise BadInput(f"quality.tasks: cannot read {path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
-        raise BadInput(
-            f"quality.tasks: {path} is not plain YAML: {' '.join(str(error).split())}"
-        ) from None
-    if not isinstance(config, dict) or "task" not in config:
-        raise BadInput(f"quality.tasks: {path} is no task of lm-eval: it has no key 'task'")
-    given = config.get("dataset_kwargs") or {}
-    data_files = given.get("data_files") if isinstance(given, dict) else None
-    if isinstance(data_files, str):
-        data_files = {str(config.get("test_split", "test")): data_files}
-    if data_files is not None:
-        if not isinstance(data_files, dict) or not all(
-            isinstance(name, str) for name in data_files.values()
-        ):
-            raise BadInput(
-                f"quality.tasks: {path}: data_files is one file name, or one a split; "
-                f"found {data_files!r:.80}"
-            )
-        absolute = {split: str(path.parent.resolve() / name) for split, name in data_files.items()}
-        missing = [name for name in absolute.values() if not Path(name).is_file()]
-        if missing:
-            raise BadInput(f"quality.tasks: {path} names {missing[0]}, which does not exist")
-        config["dataset_kwargs"] = {**given, "data_files": absolute}
-    return config
 
 
 def _few(text: str, longest: int = 400) -> str:

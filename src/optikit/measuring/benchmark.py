@@ -60,6 +60,7 @@ class EndpointAsk(Spec):
     max_num_seqs: int | None = Field(default=None, ge=1)
     """Seats of the server, where they are known."""
     api_key_env: str | None = None
+    api_key_file: str | None = None
 
     def sends(self, model: str, api_key: str | None) -> Endpoint:
         """The endpoint with this model and key.
@@ -145,7 +146,7 @@ def benchmark_endpoint(
             was sent but questions.
     """
     trace = read_trace(Path(ask.workload.trace)) if ask.workload.trace else None
-    key = key_of(ask.api_key_env)
+    key = key_of(ask.api_key_env, ask.api_key_file)
     url = ask.sends(ask.model or "unknown", key).base_url
     # a wrong method or SLO is said before the server is asked anything
     rate_search(ask.method, ask.workload, ask.slo, trace=trace)

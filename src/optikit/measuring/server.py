@@ -6,6 +6,7 @@ import ipaddress
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ __all__ = ["ServerFacts", "checker", "key_of", "key_warnings", "look_at", "must_
 _OWNERS = ("vllm", "sglang", "llamacpp")
 """Engines that name themselves as the owner of the models they serve."""
 _TIMEOUT_S = 10.0
+_MAX_KEY = 10_000
+"""Bytes of a key's file that are read."""
 
 
 @dataclass(frozen=True)
@@ -130,19 +133,31 @@ def checker(endpoint: Endpoint) -> Callable[[], None]:
     return check
 
 
-def key_of(variable: str | None) -> str | None:
-    """The API key in an environment variable; None where no variable is named.
+def key_of(variable: str | None, file: str | None = None) -> str | None:
+    """The API key in an environment variable or a file; None where neither is named.
 
     Raises:
-        BadInput: the variable is unset or empty, or holds what no header can carry.
+        BadInput: both are named; the variable is unset, the file cannot be read or is empty; or it
+            holds what no header can carry.
     """
-    if variable is None:
+    if variable is None and file is None:
         return None
-    key = os.environ.get(variable, "").strip()
+    if variable is not None and file is not None:
+        raise BadInput("--api-key-env and --api-key-file both name a key; give one of them")
+    if variable is not None:
+        flag, where, key = "--api-key-env", variable, os.environ.get(variable, "").strip()
+        missing = f"the environment variable {variable} is not set"
+    else:
+        flag, where, missing = "--api-key-file", str(file), f"{file} is empty"
+        try:
+            with Path(where).expanduser().open("rb") as content:
+                key = content.read(_MAX_KEY).decode(errors="replace").strip()
+        except OSError as error:
+            raise BadInput(f"{flag}: cannot read {where}: {error.strerror}") from None
     if not key:
-        raise BadInput(f"--api-key-env: the environment variable {variable} is not set")
+        raise BadInput(f"{flag}: {missing}")
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise BadInput(f"--api-key-env: {variable} holds a blank or a sign that no key has")
+        raise BadInput(f"{flag}: {where} holds a blank or a sign that no key has")
     return key
 
 

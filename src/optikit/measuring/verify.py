@@ -33,6 +33,7 @@ from optikit.spec.simulated import MODEL_FILE, marked
 from optikit.spec.sku import ResourceSKU
 from optikit.spec.workload import Trace
 from optikit.stores.file import model_digest
+from optikit.stores.inside import must_allow_code
 from optikit.stores.traces import read_trace
 
 __all__ = ["Verified", "VerifyAsk", "verify"]
@@ -58,6 +59,7 @@ class VerifyAsk(Spec):
     model: str | None = None
     """The endpoint's name of the model; None: the certificate's, or the only one there is."""
     api_key_env: str | None = None
+    api_key_file: str | None = None
     max_search_s: float | None = Field(default=None, gt=0)
     """None: the certificate's."""
     start_timeout_s: float = Field(default=600.0, gt=0)
@@ -238,7 +240,7 @@ def _running(
     ask: VerifyAsk, certificate: Certificate, address: str, trace: Trace | None
 ) -> Iterator[_Target]:
     """A server that somebody else runs."""
-    key = key_of(ask.api_key_env)
+    key = key_of(ask.api_key_env, ask.api_key_file)
     sent = certificate.sent_as or SentAs(api="chat", prompts="text")
 
     def endpoint(model: str) -> Endpoint:
@@ -307,6 +309,7 @@ def _same_model(bundle: Path, certificate: Certificate) -> None:
 
     Raises:
         BadInput: no model folder, or one with another content.
+        UnsafeInput: it was certified with code of its own, which nobody allowed here.
     """
     if certificate.model_digest is None:
         return
@@ -317,7 +320,10 @@ def _same_model(bundle: Path, certificate: Certificate) -> None:
             "name a running server with --endpoint"
         )
     simulated = raw_digest(bundle, [folder.name]) if certificate.simulated else None
-    found = simulated or model_digest(folder)
+    brings = certificate.serving is not None and certificate.serving.trust_remote_code
+    if brings and not certificate.simulated:
+        must_allow_code(None, f"the certificate of {certificate.model_name}")
+    found = simulated or model_digest(folder, code=brings)
     if found != certificate.model_digest:
         raise BadInput(
             f"{folder} is not the model that was certified: its digest is {found[:19]}..., the "

@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from optikit.adapters.hardware import gpu_count
+from optikit.adapters.output import redact_output
 from optikit.adapters.process import die_with_parent
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
 from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
@@ -35,6 +36,7 @@ def _answer(
     args: tuple[Any, ...],
 ) -> None:
     die_with_parent(parent)  # a driver that is killed leaves no worker that measures on
+    redact_output()  # it prints into the driver's log without the driver
     if devices is not None:
         os.environ[_VISIBLE] = devices  # before anything loads torch
     try:

@@ -88,6 +88,7 @@ class OneShot:
         max_tokens: int,
         seed: int,
         memory_bytes: int | None = None,
+        code: bool = False,
     ) -> Compressed:
         """As recipes/base.py: ``out`` holds a whole checkpoint when this returns, or is not there.
 
@@ -100,7 +101,7 @@ class OneShot:
         os.environ["HF_HUB_OFFLINE"] = "1"  # everything is on disk; nothing is looked up
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         config = json.loads((model / "config.json").read_text())
-        work = _Library()
+        work = _Library(code)
         modifiers = work.modifiers(self.steps, config)
         tokenizer = work.open("AutoTokenizer", model)
         rows = _rows(tokenizer, samples, max_tokens) if self.facts.needs_calibration else None
@@ -114,7 +115,8 @@ class OneShot:
                 work.save(network, out, memory_bytes)
                 tokenizer.save_pretrained(out)
                 for file in model.iterdir():
-                    if file.name in _BESIDE and not (out / file.name).exists():
+                    beside = file.name in _BESIDE or (code and file.suffix == ".py")
+                    if beside and not (out / file.name).exists():
                         shutil.copy(file, out / file.name)
 
             def restore() -> None:
@@ -146,7 +148,8 @@ def _copies_fit(model: Path, bytes_each: float, bound: int | None) -> bool:
 class _Library:
     """llm-compressor, torch and compressed-tensors, loaded when the first recipe runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, code: bool = False) -> None:
+        self._code = code
         transformers()  # before torch is loaded: it says how threads wait
         try:
             import torch
@@ -167,16 +170,20 @@ class _Library:
         return int(self._torch.cuda.max_memory_allocated()) if self._gpu else 0
 
     def open(self, kind: str, model: Path, **arguments: Any) -> Any:
-        """An object of the model folder by the name of its class; runs no code of the model's."""
+        """An object of the model folder by the name of its class.
+
+        Code of the model's own is run only where that was asked for and allowed.
+        """
         factory = getattr(transformers(), kind)
         try:
             return factory.from_pretrained(
-                model, trust_remote_code=False, local_files_only=True, **arguments
+                model, trust_remote_code=self._code, local_files_only=True, **arguments
             )
         except (ValueError, KeyError, ImportError) as error:
+            how = "" if self._code else " without code of its own"
             raise BadInput(
-                f"{model} cannot be opened as a causal language model without code of its own, so "
-                f"no recipe can compress it: {type(error).__name__}: {error}"
+                f"{model} cannot be opened as a causal language model{how}, so no recipe can "
+                f"compress it: {type(error).__name__}: {error}"
             ) from error
 
     def modifiers(self, steps: Sequence[Step], config: Mapping[str, Any]) -> list[Any]:
@@ -219,7 +226,9 @@ class _Library:
             network = self.open("AutoModelForCausalLM", model, dtype="auto")
             return network.to(working)
         with torch.device("meta"):
-            empty = transformers().AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            empty = transformers().AutoModelForCausalLM.from_config(
+                config, trust_remote_code=self._code
+            )
         places = {}
         for name, module in empty.named_modules():
             tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]

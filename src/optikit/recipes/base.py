@@ -36,6 +36,7 @@ class Recipe(Protocol):
         max_tokens: int,
         seed: int,
         memory_bytes: int | None = None,
+        code: bool = False,
     ) -> Compressed:
         """Write the compressed checkpoint, tokenizer included, to the new folder ``out``.
 
@@ -47,6 +48,8 @@ class Recipe(Protocol):
             seed: of whatever the library draws.
             memory_bytes: most memory the calling process may hold; what does not fit is read from
                 disk layer by layer. None: no bound was set.
+            code: the model's own code may be run, and goes with the compressed checkpoint. Given
+                only where it is true.
 
         Raises:
             BadInput: the recipe cannot be applied to this architecture.

@@ -27,6 +27,7 @@ class NoCompression:
         max_tokens: int,
         seed: int,
         memory_bytes: int | None = None,
+        code: bool = False,
     ) -> Compressed:
         """As recipes/base.py."""
         with whole(out, "the copy starts again"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from optikit.spec.record import (
     TuneRecord,
 )
 
-__all__ = ["FINAL", "StateOf", "state_of", "summary"]
+__all__ = ["FINAL", "StateOf", "stage_rows", "state_of", "summary"]
 
 FINAL = frozenset({"done", "negative", "inconclusive", "cancelled", "rejected", "failed"})
 StateOf = dict[str, Any]
@@ -172,11 +173,15 @@ def _recipe(plan: Plan, records: dict[str, StageRecord]) -> str | None:
 
 def stages(archive: JobArchive) -> list[dict[str, Any]]:
     """Name, state and seconds of each stage of the flow."""
+    return stage_rows(archive.plan().flow.stages, archive.of_kind("stage"))
+
+
+def stage_rows(names: Iterable[str], events: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Name, state and seconds of each stage, by the journal's ``stage`` events."""
     found: dict[str, dict[str, Any]] = {
-        name: {"name": name, "state": "waiting", "seconds": None}
-        for name in archive.plan().flow.stages
+        name: {"name": name, "state": "waiting", "seconds": None} for name in names
     }
-    for event in archive.of_kind("stage"):
+    for event in events:
         seconds = event.get("seconds")
         found[event["stage"]] = {
             "name": event["stage"],

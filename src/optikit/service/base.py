@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
 
 from optikit.spec.queue import QueuedJob, Team
@@ -30,3 +31,6 @@ class QueueView(Protocol):
 
     def level(self, team: str) -> float:
         """Device-hours per weight; the lowest is first."""
+
+    def between_turns(self) -> AbstractContextManager[Any]:
+        """No job changes its state while this is held: for who takes one out, or puts it back."""

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -265,6 +266,10 @@ class Dispatcher:
 
     # -- what is seen of it
 
+    def between_turns(self) -> AbstractContextManager[Any]:
+        """No turn begins while this is held; short, or the queue stands still."""
+        return self._lock
+
     def places(self, team: str) -> list[dict[str, Any]]:
         """The team's live jobs: id, state, and of a stage that waits or runs its devices, kind,
         seconds and how many stages of that kind came before it."""
@@ -298,4 +303,6 @@ class Dispatcher:
     def level(self, team: str) -> float:
         """Device-hours per weight, past ones fading, with what runs; the lowest is first."""
         with self._lock:
+            if team not in self._teams:  # it came since the last turn
+                return 0.0
             return self._fair.level(team, self._clock()) / 3600.0

@@ -21,6 +21,8 @@ class ArtifactRef(Spec):
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
     path: str
     size_bytes: int = Field(ge=0)
+    brings_code: bool = False
+    """A model whose folder holds Python code that its architecture or tokenizer needs."""
 
 
 class LayerError(Spec):

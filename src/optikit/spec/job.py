@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -17,6 +16,8 @@ from pydantic import (
 from optikit.errors import nearest
 from optikit.spec.base import Spec, spec_error
 from optikit.spec.candidate import Sampling
+from optikit.spec.database import without_password
+from optikit.spec.plain import must_be_plain
 from optikit.spec.serving import Flag
 from optikit.spec.sku import ResourceSKU
 from optikit.spec.slo import Slo
@@ -55,6 +56,8 @@ class ModelStorage(Spec):
     version: Annotated[Name, BeforeValidator(str)] = "1"
     uri: str | None = None
     """``file:///path`` of a model folder; without it the registry is asked for name and version."""
+    trust_remote_code: bool = False
+    """Run Python code that the model folder brings; refused unless the site allows it too."""
 
 
 class DatasetStorage(Spec):
@@ -188,18 +191,7 @@ class TunerChoice(Spec):
     @field_validator("storage")
     @classmethod
     def _no_secret(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        scheme, _, rest = value.partition("://")
-        if not rest or not scheme.startswith(("sqlite", "postgresql", "mysql")):
-            raise ValueError("no database URL; write it as postgresql://USER@HOST/NAME")
-        user, at, _ = rest.rpartition("@")
-        if (at and ":" in user) or re.search(r"[?&;]pass(word|wd)?=", rest, re.IGNORECASE):
-            raise ValueError(
-                "the URL holds a password, which would be kept in the archive; leave it out, and "
-                "give it in PGPASSWORD or in ~/.pgpass"
-            )
-        return value
+        return None if value is None else without_password(value)
 
 
 class MethodChoice(Spec):
@@ -284,6 +276,7 @@ class OptimizationJob(Spec):
     @classmethod
     def _one_wording(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Python and YAML users read the same errors."""
+        must_be_plain(data, cls.__name__)
         try:
             return handler(data)
         except ValidationError as error:

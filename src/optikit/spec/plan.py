@@ -8,6 +8,7 @@ from optikit.spec.base import Spec
 from optikit.spec.flow import Flow
 from optikit.spec.job import OptimizationJob
 from optikit.spec.model import ModelShape
+from optikit.spec.permit import ANYTHING, Permit
 from optikit.spec.recipe import RecipeFacts
 from optikit.spec.serving import ServingConfig
 from optikit.spec.sku import SkuFacts
@@ -61,6 +62,8 @@ class Plan(Option):
     warnings: tuple[str, ...] = ()
     simulated: bool = False
     """The engine is a model of a server: no weights, no devices, figures in virtual time."""
+    permit: Permit = ANYTHING
+    """What the job may read and run, as its site allowed it at submission."""
     trace: Trace | None = None
     """What ``job.workload.trace`` held when the plan was made."""
 

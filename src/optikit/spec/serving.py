@@ -38,6 +38,8 @@ class ServingConfig(Spec):
     scheduling_policy: Literal["fcfs", "priority"] = "fcfs"
     speculative_ngram: int = Field(default=0, ge=0)
     """Tokens that n-gram speculation proposes in a step; 0: no speculation."""
+    trust_remote_code: bool = False
+    """The server runs code that the model brings; its job asked for it, and its site allowed it."""
     extra_flags: tuple[tuple[str, Flag], ...] = ()
     """Further engine flags as (name, value), sorted by name."""
 
@@ -49,7 +51,10 @@ class ServingConfig(Spec):
     @property
     def digest(self) -> str:
         """First 12 hex digits of the SHA-256 of the canonical JSON; equal configs, equal digest."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        if not self.trust_remote_code:  # configs of before the field keep their digest
+            del content["trust_remote_code"]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def diff(self, other: ServingConfig) -> dict[str, tuple[object, object]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from optikit.adapters.hardware import hardware
@@ -146,7 +147,7 @@ def _key(tools: Tools, plan: Plan, fetched: FetchRecord, documents: Documents) -
         "packages": ", ".join(f"{name} {packages[name]}" for name in sorted(packages)),
         "serving": _serving(plan, "baseline").digest,
         "device": plan.sku.accelerator or hardware()["cpu"],
-        "tasks": tools.evaluator.identity(gate.tasks),
+        "tasks": tools.evaluator.identity(gate.tasks, plan.permit),
         "limit": str(gate.limit),
         "runs": str(gate.baseline_runs),
         "documents": text_digest(documents),
@@ -192,6 +193,7 @@ def _score_here(
                     context=serving.max_model_len,
                     limit=job.quality.limit,
                     work=work,
+                    permit=plan.permit,
                 )
                 rows = (one.model_dump(mode="json") for one in scores)
                 write_lines(folder / f"items-{run}.jsonl", rows)
@@ -216,14 +218,15 @@ def _documents_here(tools: Tools, plan: Plan, fetched: FetchRecord) -> Documents
     """In the worker: held-out rows of the dataset, or the texts that ship where it has too few."""
     gate, folder = plan.job.quality, Path(fetched.model.path)
     longest = min(gate.divergence_tokens, _serving(plan, "baseline").max_model_len - 1)
+    tokenize = partial(tools.logprobs.tokenize, folder, max_tokens=longest, code=plan.permit.code)
     if gate.divergence_text == "dataset":
         found = texts_of(tools, plan, fetched)
         aside = found.held_out if found else ()
-        documents = tools.logprobs.tokenize(folder, aside, max_tokens=longest).documents
+        documents = tokenize(aside).documents
         if len(documents) >= min(FEWEST_HELD_OUT, gate.divergence_documents):
             return documents
     shipped = tools.logprobs.texts()[: gate.divergence_documents]
-    return tools.logprobs.tokenize(folder, shipped, max_tokens=longest).documents
+    return tokenize(shipped).documents
 
 
 def _read(file: Path) -> tuple[ItemScores, ...]:

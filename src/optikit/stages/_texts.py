@@ -49,7 +49,7 @@ def texts_of(tools: Tools, plan: Plan, fetched: FetchRecord) -> JobTexts | None:
     found = tools.read_texts(
         Path(fetched.dataset.path), plan.job.dataset.text_field if plan.job.dataset else None
     )
-    tokenizer = load_tokenizer(Path(fetched.model.path))
+    tokenizer = load_tokenizer(Path(fetched.model.path), plan.permit.code)
     ready = prepare(found.texts, found.chats, tokenizer, params.calibration_tokens)
     most = max(option.calibration_samples for option in plan.options)
     asked = gate.divergence_documents if gate.divergence_text == "dataset" else 0

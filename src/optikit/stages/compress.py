@@ -22,6 +22,7 @@ from optikit.errors import (
     StageFailed,
 )
 from optikit.spec.candidate import ArtifactRef, Candidate, DatasetFacts
+from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import CompressRecord, FetchRecord
 from optikit.spec.simulated import SimulatedModel
@@ -197,11 +198,12 @@ def _compress_here(
         max_tokens=params.calibration_tokens,
         seed=planned.seed,
         memory_bytes=int(bound * GIB) if bound else None,
+        **({"code": True} if plan.permit.code else {}),
     )
     return Candidate(
         id=planned.id,
         recipe=planned.recipe,
-        model=_taken(tools, out),
+        model=_taken(tools, out, plan.permit),
         wall_s=round(time.monotonic() - began, 3),
         peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         device_peak_bytes=done.device_peak_bytes,
@@ -214,10 +216,10 @@ def _compress_here(
     )
 
 
-def _taken(tools: Tools, out: Path) -> ArtifactRef:
+def _taken(tools: Tools, out: Path, permit: Permit) -> ArtifactRef:
     """The checkpoint in the store, or nothing of it anywhere."""
     try:
-        return tools.models.take(out, move=True)
+        return tools.models.take(out, move=True, permit=permit)
     except OSError as error:
         shutil.rmtree(out, ignore_errors=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -8,6 +8,7 @@ from pathlib import Path
 from optikit.errors import BadInput
 from optikit.journal import patiently
 from optikit.pools.base import Resources
+from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
 from optikit.spec.simulated import SimulatedModel
@@ -37,7 +38,8 @@ class Fetch:
         Raises:
             UnknownName: the model is not registered.
             BadInput: the folder is no whole model, or is not what was registered.
-            UnsafeInput: pickle weights, code, or links that leave the folder.
+            UnsafeInput: pickle weights, code that is not permitted, or links that leave the folder
+                or the site's roots.
             DatasetError: no dataset there.
         """
         if plan.simulated:
@@ -69,6 +71,7 @@ class Fetch:
             digest,
             dataset,
             plan.job.dataset.split if plan.job.dataset else "",
+            plan.permit,
             inputs_digest,
         )
         return record.model_copy(update={"attempts": attempts})
@@ -88,10 +91,11 @@ def _fetch_here(
     digest: str | None,
     dataset: str | None,
     split: str,
+    permit: Permit,
     inputs_digest: str,
 ) -> FetchRecord:
     """In the worker: read, hash, copy what is not there yet."""
-    model = patiently(lambda: tools.models.take(folder), f"store the model {folder}")
+    model = patiently(lambda: tools.models.take(folder, permit=permit), f"store the model {folder}")
     if digest is not None and model.digest != digest:
         raise BadInput(
             f"{folder} is registered with {digest[:19]}... but holds {model.digest[:19]}...; "
@@ -101,7 +105,8 @@ def _fetch_here(
     if dataset is not None:
         source = dataset
         rows = patiently(
-            lambda: tools.models.take_dataset(source, split), f"store the dataset {dataset}"
+            lambda: tools.models.take_dataset(source, split, permit=permit),
+            f"store the dataset {dataset}",
         )
     return FetchRecord(
         inputs_digest=inputs_digest,

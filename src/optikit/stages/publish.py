@@ -94,7 +94,9 @@ class Publish:
             )
         bundle = tools.journal.home / "bundles" / tools.journal.job_id
         certificate, digest = _write(tools, inputs, plan, shipment, bundle)
-        version = _register(tools, shipment, bundle, certificate) if shipment.registers else None
+        version = (
+            _register(tools, plan, shipment, bundle, certificate) if shipment.registers else None
+        )
         files = {p.name: raw_digest(bundle, [p.name]) for p in bundle.iterdir() if p.is_file()}
         tools.journal.event(
             "published", bundle=str(bundle), name=shipment.name, version=version, files=files
@@ -235,7 +237,7 @@ def _seen_there(folder: Path, raw: list[str | None]) -> tuple[dict[str, str], st
 
 
 def _register(
-    tools: Tools, shipment: _Shipment, bundle: Path, certificate: Certificate | None
+    tools: Tools, plan: Plan, shipment: _Shipment, bundle: Path, certificate: Certificate | None
 ) -> str:
     """The version of the model in the registry: the next number, once a job."""
     job_id = tools.journal.job_id
@@ -249,9 +251,10 @@ def _register(
         "bundle": str(bundle),
         "status": certificate.status if certificate else "not measured",
     }
-    folder = Path(shipment.model.path)
+    path = Path(shipment.model.path)
     added = patiently(
-        lambda: tools.models.add(folder, shipment.name, None, tags), f"register {shipment.name}"
+        lambda: tools.models.add(path, shipment.name, None, tags, permit=plan.permit),
+        f"register {shipment.name}",
     )
     return added.version
 

@@ -5,32 +5,42 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from optikit.errors import BadInput, DatasetError, UnsafeInput
 
-__all__ = ["DATASET_SUFFIXES", "dataset_files", "model_files"]
+__all__ = ["DATASET_SUFFIXES", "brings_code", "dataset_files", "model_files"]
 
-PICKLES = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
-CODE = frozenset({".py", ".pyc", ".pyd", ".so"})
+PICKLES = frozenset({".bin", ".pt", ".pth", ".pt2", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill"})
+SOURCE = ".py"
+CODE = frozenset({SOURCE, ".pyc", ".pyo", ".pyd", ".so"})
 MODEL_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".md"})
 LICENCES = ("license", "licence", "notice", "copying")
+_NOT_RUN = (
+    "a model's own code is run only where the job says model.trust_remote_code: true and its site "
+    "allows it"
+)
 DATASET_SUFFIXES = frozenset({".jsonl", ".parquet", ".txt"})
 
 
-def model_files(folder: Path) -> list[str]:
+def model_files(folder: Path, code: bool = False) -> list[str]:
     """Relative paths of the files of a checkpoint that are taken, sorted.
 
     Taken are weights (``.safetensors``), ``.json``, ``.txt``, ``.model``, ``.jinja``, ``.md`` and
     licence files; anything else (images, other formats) stays behind. Hidden files and folders
     are not looked at.
 
+    Args:
+        code: the model may bring Python sources, which are taken too; nothing that is compiled, and
+            no code of another repository.
+
     Raises:
         BadInput: no config.json, no safetensors, a shard that the index names is missing, or a
             weight file that is not whole.
-        UnsafeInput: pickle weights, code, ``auto_map`` in a config, a link that leaves the folder.
+        UnsafeInput: pickle weights; a link that leaves the folder; unless ``code``: code, or
+            ``auto_map`` in a config.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder} is not a folder; give a model folder in Hugging Face format")
@@ -43,24 +53,43 @@ def model_files(folder: Path) -> list[str]:
                 "with safetensors (save_pretrained(..., safe_serialization=True)) and leave "
                 f"{suffix} files out"
             )
-        if suffix in CODE:
+        if suffix in CODE and suffix != SOURCE:
             raise UnsafeInput(
-                f"{folder / name} is code; models that bring their own code are not run. Use a "
-                "checkpoint of an architecture that the engine knows, without code files"
+                f"{folder / name} is compiled code, which nobody can read before it runs; leave "
+                f"{suffix} files out"
+            )
+        if suffix == SOURCE and not code:
+            raise UnsafeInput(
+                f"{folder / name} is code; {_NOT_RUN}. Use a checkpoint of an architecture that "
+                "the engine knows, without code files"
             )
     if "config.json" not in found:
         raise BadInput(
             f"{folder} has no config.json; give a model folder in Hugging Face format "
             "(config.json, *.safetensors, tokenizer files)"
         )
-    for name in ("config.json", "tokenizer_config.json"):
-        if name in found and "auto_map" in _json_object(folder / name):
+    for name in ("config.json", *(name for name in found if name.endswith("_config.json"))):
+        named = _json_object(folder / name).get("auto_map")
+        if named is not None and not code:
             raise UnsafeInput(
-                f"{folder / name} has auto_map, which asks for the model's own code; use a "
-                "checkpoint of an architecture that the engine knows, without that key"
+                f"{folder / name} has auto_map, which asks for the model's own code; {_NOT_RUN}. "
+                "Use a checkpoint of an architecture that the engine knows, without that key"
+            )
+        if "--" in json.dumps(named):  # REPOSITORY--module.Class
+            raise UnsafeInput(
+                f"{folder / name} has auto_map with the code of another repository, which nobody "
+                "here has read; copy that code into the folder and name it without '--'"
             )
     _check_weights(folder, found)
-    return [name for name in found if _is_model_file(name)]
+    return [name for name in found if _is_model_file(name) or (code and name.endswith(SOURCE))]
+
+
+def brings_code(folder: Path, names: Iterable[str]) -> bool:
+    """Whether a checkpoint of these files has Python code, or asks for it."""
+    configs = [name for name in names if name == "config.json" or name.endswith("_config.json")]
+    return any(name.endswith(SOURCE) for name in names) or any(
+        "auto_map" in _json_object(folder / name) for name in configs
+    )
 
 
 def dataset_files(folder: Path) -> list[str]:

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import unquote, urlparse
 
 from pydantic import Field
 
 from optikit.core.calibration import Ready
 from optikit.core.chats import Chat
-from optikit.errors import SpecError
+from optikit.core.paths import path_of
 from optikit.spec.base import Spec
 from optikit.spec.candidate import ArtifactRef, DatasetFacts
+from optikit.spec.permit import ANYTHING, Permit
 
 __all__ = ["BaselineStore", "ModelStore", "ReadTexts", "RegisteredModel", "Texts", "path_of"]
 
@@ -90,30 +90,40 @@ class ModelStore(Protocol):
         """
 
     def add(
-        self, path: Path, name: str, version: str | None, tags: dict[str, str] | None = None
+        self,
+        path: Path,
+        name: str,
+        version: str | None,
+        tags: dict[str, str] | None = None,
+        *,
+        permit: Permit = ANYTHING,
     ) -> RegisteredModel:
         """Register a folder. ``version`` None: the next whole number.
 
         Raises:
             BadInput: not a model folder, or the version exists with other content.
-            UnsafeInput: pickle weights or code in the folder.
+            UnsafeInput: pickle weights, or code that is not permitted, in the folder.
         """
 
     def list(self) -> list[RegisteredModel]:
         """All models, by name and then age."""
 
-    def take(self, path: Path, *, move: bool = False) -> ArtifactRef:
+    def take(self, path: Path, *, move: bool = False, permit: Permit = ANYTHING) -> ArtifactRef:
         """Bring a model folder into the content-addressed store, verified, whole or not at all.
 
         Args:
             move: rename the folder into the store instead of copying it.
+            permit: where the folder may lie, and whether it may bring code.
 
         Raises:
             BadInput: no config.json, or weights named by the index are missing.
-            UnsafeInput: pickle weights or code in the folder, or a link that leaves it.
+            UnsafeInput: pickle weights or code that is not permitted in the folder, or a link that
+                leaves it or its roots.
         """
 
-    def take_dataset(self, source: Path | str, split: str = "train") -> ArtifactRef:
+    def take_dataset(
+        self, source: Path | str, split: str = "train", *, permit: Permit = ANYTHING
+    ) -> ArtifactRef:
         """Bring a dataset (a folder, or one file of JSONL, parquet or text) into the store.
 
         Args:
@@ -122,20 +132,5 @@ class ModelStore(Protocol):
 
         Raises:
             DatasetError: no such path, no file of these kinds, or the hub cannot be reached.
-            UnsafeInput: a link that leaves the folder.
+            UnsafeInput: a link that leaves the folder or its roots.
         """
-
-
-def path_of(uri: str) -> Path:
-    """The folder that a ``file://`` URI (or a plain path) names.
-
-    Raises:
-        SpecError: another scheme.
-
-    >>> str(path_of("file:///a%20b"))
-    '/a b'
-    """
-    parts = urlparse(uri)
-    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
-        raise SpecError(f"model.uri: asked {uri!r}; only file:///absolute/path can be read")
-    return Path(unquote(parts.path) if parts.scheme else uri)

@@ -16,14 +16,17 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from optikit.adapters.files import inside, open_inside
 from optikit.errors import BadInput, DatasetError, UnknownName, nearest
 from optikit.spec.candidate import ArtifactRef
-from optikit.stores._folder import DATASET_SUFFIXES, dataset_files, model_files
+from optikit.spec.permit import ANYTHING, Permit
+from optikit.stores._folder import DATASET_SUFFIXES, brings_code, dataset_files, model_files
 from optikit.stores.base import RegisteredModel
 from optikit.stores.hub import SCHEME, download
 
@@ -32,6 +35,7 @@ __all__ = ["FileModelStore", "folder_digest", "model_digest"]
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,127}")
 _CHUNK = 1 << 20
 _STALE_S = 86_400.0
+_Found = Callable[[Path], list[str]]
 
 
 class FileModelStore:
@@ -81,7 +85,13 @@ class FileModelStore:
         return model
 
     def add(
-        self, path: Path, name: str, version: str | None, tags: dict[str, str] | None = None
+        self,
+        path: Path,
+        name: str,
+        version: str | None,
+        tags: dict[str, str] | None = None,
+        *,
+        permit: Permit = ANYTHING,
     ) -> RegisteredModel:
         """Register a folder. ``version`` None: one more than the highest whole number.
 
@@ -89,10 +99,10 @@ class FileModelStore:
 
         Raises:
             BadInput: not a model folder, or the version exists with other content.
-            UnsafeInput: pickle weights or code in the folder.
+            UnsafeInput: pickle weights, or code that is not permitted, in the folder.
         """
         self._entry(name, version or "1")  # a bad name costs no copy
-        artifact = self.take(path)
+        artifact = self.take(path, permit=permit)
         while True:
             chosen = version or self._next_version(name)
             model = RegisteredModel(
@@ -128,7 +138,7 @@ class FileModelStore:
         models = [_read(entry) for entry in self._models.glob("*/*.json")]
         return sorted(models, key=lambda model: (model.name, model.created, model.version))
 
-    def take(self, path: Path, *, move: bool = False) -> ArtifactRef:
+    def take(self, path: Path, *, move: bool = False, permit: Permit = ANYTHING) -> ArtifactRef:
         """Bring a model folder into the content-addressed store, verified, whole or not at all.
 
         Which files are taken: see ``stores/_folder.py``. A folder that is an artifact already is
@@ -136,37 +146,50 @@ class FileModelStore:
 
         Args:
             move: do not copy; the folder is gone when this returns (for what a job made itself).
+            permit: where the folder may lie, and whether it may bring code.
 
         Raises:
             BadInput: no config.json, weights that are missing or cut short, an artifact whose
                 content is no longer that of its digest.
-            UnsafeInput: pickle weights or code in the folder, or a link that leaves it.
+            UnsafeInput: pickle weights or code that is not permitted in the folder, or a link that
+                leaves it or its roots.
         """
         path = path.absolute()
-        artifact = self._take(path, model_files(path), "model", move)
+        found = partial(model_files, code=permit.code)
+        artifact = self._take(path, found, "model", None if move else permit.roots, move)
         if move and path.resolve() != Path(artifact.path).resolve():
             shutil.rmtree(path, ignore_errors=True)
         return artifact
 
-    def take_dataset(self, source: Path | str, split: str = "train") -> ArtifactRef:
+    def take_dataset(
+        self, source: Path | str, split: str = "train", *, permit: Permit = ANYTHING
+    ) -> ArtifactRef:
         """As stores/base.py. Other files of a folder stay behind; the artifact is a folder."""
         if str(source).startswith(SCHEME):
             self._artifacts.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".hub-", dir=self._artifacts) as folder:
                 return self.take_dataset(download(str(source), Path(folder), split))
         path = Path(source).absolute()
+        inside(path, permit.roots, "dataset.path")
         if not path.exists():
             raise DatasetError(f"no dataset at {path}; give a folder or file that exists")
         root = path if path.is_dir() else path.parent
-        names = dataset_files(root) if path.is_dir() else [path.name]
         if path.is_file() and path.suffix not in DATASET_SUFFIXES:
             raise DatasetError(f"{path} is no JSONL, parquet or text file; name it .jsonl/.parquet")
-        return self._take(root, names, "dataset", move=False)
+        found = dataset_files if path.is_dir() else _only(path.name)
+        return self._take(root, found, "dataset", permit.roots)
 
     def _take(
-        self, root: Path, names: Sequence[str], kind: Literal["model", "dataset"], move: bool
+        self,
+        root: Path,
+        found: _Found,
+        kind: Literal["model", "dataset"],
+        roots: Sequence[str] | None,
+        move: bool = False,
     ) -> ArtifactRef:
-        lines = {name: _line(root / name) for name in names}
+        """Args: found: names of the files that are taken; refuses the folder by raising."""
+        inside(root, roots, kind)
+        lines = {name: _line(root / name, roots) for name in found(root)}
         digest = _digest(lines)
         target = self._artifacts / digest
         stored = root.resolve()
@@ -176,12 +199,25 @@ class FileModelStore:
                 f"{digest[:12]}...); remove it and register the original again"
             )
         if not _looks_like(target, lines):
-            self._bring(root, lines, target, move)
-        size = sum(size for size, _ in lines.values())
-        return ArtifactRef(kind=kind, digest=f"sha256:{digest}", path=str(target), size_bytes=size)
+            self._bring(root, lines, target, found, roots, move)
+        elif sorted(found(target)) != sorted(lines):  # an earlier job may have been allowed more
+            raise BadInput(f"{root} changed while it was read; try again")
+        return ArtifactRef(
+            kind=kind,
+            digest=f"sha256:{digest}",
+            path=str(target),
+            size_bytes=sum(size for size, _ in lines.values()),
+            brings_code=kind == "model" and brings_code(target, lines),
+        )
 
     def _bring(
-        self, root: Path, lines: dict[str, tuple[int, str]], target: Path, move: bool
+        self,
+        root: Path,
+        lines: dict[str, tuple[int, str]],
+        target: Path,
+        found: _Found,
+        roots: Sequence[str] | None,
+        move: bool,
     ) -> None:
         self._artifacts.mkdir(parents=True, exist_ok=True)
         self._sweep()
@@ -192,8 +228,11 @@ class FileModelStore:
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 if move and _link_file(root / name, copy):
                     continue
-                if _copy_file(root / name, copy) != line:
+                if _copy_file(root / name, copy, roots) != line:
                     raise BadInput(f"{root / name} changed while it was read; try again")
+            # what was looked at is not yet what was read: the copy, which nobody else writes, is
+            if sorted(found(work)) != sorted(lines):
+                raise BadInput(f"{root} changed while it was read; try again")
             _sync_folders(work)
             work.chmod(0o755)
             if target.exists() and not _looks_like(target, lines):
@@ -229,14 +268,21 @@ class FileModelStore:
         return str(max((int(v) for v in taken if v.isdecimal()), default=0) + 1)
 
 
-def model_digest(folder: Path) -> str:
+def _only(name: str) -> _Found:
+    return lambda folder: [name]
+
+
+def model_digest(folder: Path, code: bool = False) -> str:
     """Digest that the store gives a model folder, ``sha256:`` first.
+
+    Args:
+        code: it may bring Python sources.
 
     Raises:
         BadInput: no model in it, or one that is not whole.
         UnsafeInput: pickle weights or code, or a link that leaves it.
     """
-    return f"sha256:{folder_digest(folder, model_files(folder))}"
+    return f"sha256:{folder_digest(folder, model_files(folder, code))}"
 
 
 def folder_digest(root: Path, names: Sequence[str]) -> str:
@@ -249,9 +295,10 @@ def _digest(lines: dict[str, tuple[int, str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _line(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
+def _line(path: Path, roots: Sequence[str] | None = None) -> tuple[int, str]:
+    with open_inside(path, roots, "the content store") as file:
+        size = os.fstat(file.fileno()).st_size
+        return size, hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _looks_like(target: Path, lines: dict[str, tuple[int, str]]) -> bool:
@@ -266,9 +313,9 @@ def _looks_like(target: Path, lines: dict[str, tuple[int, str]]) -> bool:
     return found == {name: size for name, (size, _) in lines.items()}
 
 
-def _copy_file(source: Path, copy: Path) -> tuple[int, str]:
+def _copy_file(source: Path, copy: Path, roots: Sequence[str] | None) -> tuple[int, str]:
     sha = hashlib.sha256()
-    with source.open("rb") as reader, copy.open("xb") as writer:
+    with open_inside(source, roots, "the content store") as reader, copy.open("xb") as writer:
         while chunk := reader.read(_CHUNK):
             sha.update(chunk)
             writer.write(chunk)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from optikit.adapters.files import inside, open_inside
 from optikit.core.shape import shape_from_config
 from optikit.errors import BadInput
 from optikit.spec.model import ModelShape
 
 __all__ = ["shape_of_folder", "shipped_names", "shipped_shape"]
+
+_MAX_CONFIG = 16 * 2**20
+"""Bytes of a config.json that are read; quantized ones list layers, and stay far below."""
 
 
 @cache
@@ -45,13 +50,18 @@ def shipped_shape(name: str) -> ModelShape | None:
     return shape_from_config(content["config"], f"{content['source']} (shipped: {file})")
 
 
-def shape_of_folder(path: Path) -> ModelShape:
+def shape_of_folder(path: Path, roots: Sequence[str] | None = None) -> ModelShape:
     """The shape that a checkpoint folder's config.json describes.
+
+    Args:
+        roots: folders below which it must lie, links resolved; None: anywhere.
 
     Raises:
         BadInput: no folder, no config.json, no JSON, or not a decoder-only transformer.
+        UnsafeInput: it leads outside the roots.
     """
     config = path / "config.json"
+    inside(path, roots, "model.uri")
     if not config.is_file():
         found = "no config.json in it" if path.is_dir() else "no such folder"
         raise BadInput(
@@ -59,8 +69,9 @@ def shape_of_folder(path: Path) -> ModelShape:
             "(config.json, *.safetensors, tokenizer files)"
         )
     try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        with open_inside(config, roots, "model.uri") as file:
+            content = json.loads(file.read(_MAX_CONFIG).decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{config} cannot be read as JSON: {error}") from None
     if not isinstance(content, dict):
         raise BadInput(f"{config} holds no JSON object; give the model's own config.json")

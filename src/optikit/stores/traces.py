@@ -6,12 +6,14 @@ import csv
 import json
 import math
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, TextIO
 
+from optikit.adapters.files import inside, open_inside
 from optikit.errors import BadInput
 from optikit.spec.workload import MAX_TOKENS, MAX_TRACE_ROWS, Trace
 
@@ -78,24 +80,32 @@ _FORMS = (
 )
 
 
-def read_trace(path: Path) -> Trace:
+def read_trace(path: Path, roots: Sequence[str] | None = None) -> Trace:
     """The requests of a trace file, CSV with a header or JSON lines, told apart by their columns.
 
     Known columns: ``TIMESTAMP, ContextTokens, GeneratedTokens`` (Azure LLM inference traces),
     ``timestamp, input_length, output_length`` in milliseconds (Mooncake), and ``arrival_s,
     prompt_tokens, output_tokens``. Other columns are ignored. At most 64 MiB and 200,000 requests.
 
+    Args:
+        roots: folders below which the file must lie, links resolved; None: anywhere.
+
     Raises:
         BadInput: no such file, other columns, a value that is no number or out of range, arrivals
             out of order or all at one instant, too few or too many requests; with the line.
+        UnsafeInput: the file leads outside the roots.
     """
+    inside(path, roots, "workload.trace")
     if not path.is_file():
         raise BadInput(
             f"trace: asked {path}, which is no file here ({Path.cwd()}); name a CSV or JSON lines "
             f"file with the columns {_known()}"
         )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with (
+            open_inside(path, roots, "workload.trace") as content,
+            TextIOWrapper(content, encoding="utf-8-sig", newline="") as file,
+        ):
             return _read(path, file)
     except UnicodeDecodeError as error:
         raise BadInput(f"trace {path}: is no UTF-8 text ({error.reason}); unpack it?") from None

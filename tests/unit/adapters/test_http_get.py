@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from optikit.adapters.http_get import Answer, NoRedirect, get_json
+from optikit.adapters.http_get import Answer, NoRedirect, get_json, post_json
 
 URL = "http://h:1/v1/models"
 
@@ -85,3 +85,14 @@ def test_a_key_is_for_the_asked_host_alone(network: Network) -> None:
 def test_redirects_are_not_followed() -> None:
     request, told = urllib.request.Request(URL), (io.BytesIO(), 302, "", Message(), "http://e/")
     assert NoRedirect().redirect_request(request, *told) is None
+
+
+def test_a_post_sends_json_and_its_headers_and_no_key_to_a_redirect(network: Network) -> None:
+    network.meets = status(302, Location="http://elsewhere/")
+    answer = post_json(URL, {"a": ["ü"]}, "s3cret", headers={"Idempotency-Key": "k"})
+    assert answer.status == 302
+    (request,) = network.sent
+    assert request.get_method() == "POST"
+    assert request.data == b'{"a": ["\\u00fc"]}'
+    assert request.headers == {"Content-type": "application/json", "Idempotency-key": "k"}
+    assert request.unredirected_hdrs == {"Authorization": "Bearer s3cret"}

@@ -155,7 +155,7 @@ def test_bad_arguments(words: list[str], said: str) -> None:
     ("text", "said"),
     [
         ("- 1\n", "a workload is a mapping of keys, found list"),
-        ("a: [\n", "is not YAML"),
+        ("a: [\n", "is not plain YAML"),
         ("model: {name: m}\ncompute: {sku: CPU_2}\n", "unknown key 'model'"),
         ("prompt_tokens: many\n", "a length is"),
     ],

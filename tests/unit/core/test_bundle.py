@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optikit.core.bundle import HOST, MODEL, PORT, readable, serve_script, shell_word
+from optikit.core.bundle import HOST, MODEL, PORT, readable, readme, serve_script, shell_word
+from tests.specs import small_plan
 
 
 def test_readable_fills_in_the_defaults() -> None:
@@ -56,3 +57,14 @@ def test_the_script_has_the_command_and_the_environment() -> None:
 def test_a_title_cannot_leave_its_comment(title: str) -> None:
     script = serve_script(["python"], {}, "engine\nexit", title)
     assert all(not line.startswith(("rm", "x", "exit")) for line in script.splitlines())
+
+
+def test_a_model_with_code_of_its_own_is_said() -> None:
+    trusting = small_plan(model={"name": "m", "trust_remote_code": True})
+    assert "| code | the model brings its own" in readme(trusting, "m", "none", None, None, None)
+    assert "| code |" not in readme(small_plan(), "m", "none", None, None, None)
+    assert trusting.serving.trust_remote_code
+    assert trusting.baseline_serving is not None
+    assert trusting.baseline_serving.trust_remote_code
+    assert any("trust_remote_code" in warning for warning in trusting.warnings)
+    assert small_plan().warnings == ()

@@ -205,4 +205,4 @@ def test_usage_is_shares_of_devices_and_time() -> None:
 
 
 def test_looking_ahead_grows_with_the_devices() -> None:
-    assert [look_ahead(n) for n in (0, 1, 8, 10_000)] == [1, 1, 4, 64]
+    assert [look_ahead(n) for n in (0, 1, 8, 10_000)] == [1, 1, 6, 64]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from optikit.engines import _vllm_flags
 from optikit.engines._vllm_flags import arguments, must_be_known
+from optikit.engines._vllm_refused import REFUSED
 from optikit.errors import BadInput
 from optikit.spec.serving import Flag, ServingConfig
 
@@ -96,8 +97,8 @@ def test_booleans_and_values_of_extra_flags() -> None:
         ("host", "set by OptiKIT"),
         ("--api-key", "set by OptiKIT"),
         ("config", "set by OptiKIT"),
-        ("trust_remote_code", "foreign code"),
-        ("trust-remote", "foreign code"),  # the parser takes beginnings of names
+        ("trust_remote_code", "model.trust_remote_code"),
+        ("trust-remote", "model.trust_remote_code"),  # the parser takes beginnings of names
         ("worker-extension-cls", "foreign code"),
         ("Middleware", "foreign code"),
         ("max len", "no flag name"),
@@ -107,6 +108,62 @@ def test_booleans_and_values_of_extra_flags() -> None:
 def test_flags_that_are_not_the_callers(name: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         flags((name, "1"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("kv-transfer-config.kv_connector_module_path", "evil", "foreign code"),
+        ("kv_transfer_config", '{"kv_connector": "x"}', "foreign code"),
+        ("logging-config.pylogging_config_file", "x.json", "foreign code"),
+        ("compilation-config", '{"inductor_passes": {"a": "evil.run"}}', "'inductor_passes'"),
+        ("compilation-config.backend", "evil.run", "'backend' can run foreign code"),
+        ("compilation-config", '{"a": [{"cache_dir": "x"}]}', "'cache_dir' reads or writes"),
+        ("structured-outputs-config", '{"reasoning_parser_plugin": "p.py"}', "foreign code"),
+        ("hf-overrides", '{"auto_map": {"AutoModel": "m.M"}}', "'auto_map'"),
+        ("tokenizer", "other", "certificate"),
+        ("chat-template", "{{ x }}", "certificate"),
+        ("download-dir", "x", "files of the machine"),
+        ("root-path", "/v1", "who may use"),
+        ("ssl-keyfile", "k", "who may use"),
+        ("kv-events-config", "{}", "opens a port"),
+        ("otlp-traces-endpoint", "http://x", "other machines"),
+        ("allowed-media-domains", "x", "other machines"),
+        ("hf-token", "hf_x", "secret"),
+        ("enable-prompt-embeds", True, "tensors"),
+        ("load-format", "pt", "allowed are auto, safetensors"),
+        ("load-format", "tensorizer", "allowed are auto, safetensors"),
+        ("generation-config", "/etc", "allowed are auto, vllm"),
+        ("distributed-executor-backend", "evil.Executor", "allowed are mp, uni"),
+        ("some-new-flag", "/etc/passwd", "looks like a path"),
+        ("some-new-flag", '{"a": [{"b": "~root/x"}]}', "looks like a path"),
+        ("some-new-flag", "http://elsewhere", "looks like a path or an address"),
+    ],
+)
+def test_flags_and_values_that_open_a_door(name: str, value: Flag, said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        flags((name, value))
+
+
+def test_flags_beside_the_refused_ones_stay_free() -> None:
+    free: list[tuple[str, Flag]] = [
+        ("reasoning-parser", "qwen3"),
+        ("load-format", "dummy"),
+        ("compilation-config", '{"mode": 3, "backend": "inductor", "custom_ops": ["+rms_norm"]}'),
+        ("hf-overrides", '{"rope_scaling": {"factor": 2.0}}'),
+        ("tokenizer-mode", "hf"),
+    ]
+    assert len(flags(*free)) == len(flags()) + len(free)
+
+
+def test_every_refusal_has_its_reason() -> None:
+    assert len(REFUSED) > 80
+    assert all(why.strip() and not why.endswith(".") for why in REFUSED.values())
+
+
+def test_a_models_own_code_is_a_field_of_the_config() -> None:
+    assert "--trust-remote-code" in flags(trust_remote_code=True)
+    assert "--trust-remote-code" not in flags()
 
 
 def test_a_longer_name_than_a_refused_one_is_allowed() -> None:

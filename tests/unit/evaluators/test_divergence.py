@@ -84,7 +84,7 @@ class WordTokenizer:
 def test_long_documents_are_cut_and_short_ones_left_out(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(divergence, "load_tokenizer", lambda folder: WordTokenizer())
+    monkeypatch.setattr(divergence, "load_tokenizer", lambda folder, code: WordTokenizer())
     found = READER.tokenize(tmp_path, ["a bb ccc", "a bb ccc dddd", "a", ""], max_tokens=3)
     assert found.documents == ((1, 2, 3), (1, 2, 3))
     assert (found.cut, found.left_out) == (1, 2)

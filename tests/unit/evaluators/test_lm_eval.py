@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from optikit.errors import BadInput
-from optikit.evaluators.lm_eval import EVALUATOR, SHIPPED, _config, _scores
+from optikit.evaluators._task_file import SHIPPED, task_config
+from optikit.evaluators.lm_eval import EVALUATOR, _scores
 
 
 def test_the_shipped_items_are_whole_and_balanced() -> None:
@@ -22,7 +23,7 @@ def test_the_shipped_items_are_whole_and_balanced() -> None:
 
 
 def test_a_shipped_task_has_absolute_data_files() -> None:
-    files = _config("everyday_facts")["dataset_kwargs"]["data_files"]
+    files = task_config("everyday_facts")["dataset_kwargs"]["data_files"]
     assert Path(files["test"]).is_absolute()
     assert Path(files["test"]).is_file()
 
@@ -37,7 +38,8 @@ def test_a_users_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("- a", "no key 'task'"),
+        ("- a", "a mapping of keys"),
+        ("a: 1", "no key 'task'"),
         ("task: t\ndataset_kwargs: {data_files: {test: gone.jsonl}}", "gone.jsonl"),
         ("task: t\ndataset_kwargs: {data_files: gone.jsonl}", "gone.jsonl"),
         ("task: t\ndataset_kwargs: {data_files: [a, b]}", "one file name"),

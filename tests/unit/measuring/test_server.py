@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -120,6 +121,23 @@ def test_a_key_comes_from_its_variable_alone(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("MY_KEY")
     with pytest.raises(BadInput, match="MY_KEY is not set"):
         key_of("MY_KEY")
+
+
+def test_a_key_comes_from_a_file_as_well(tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text("s3cret\n")
+    assert key_of(None, str(file)) == "s3cret"
+    with pytest.raises(BadInput, match="give one of them"):
+        key_of("MY_KEY", str(file))
+    file.write_text(" \n")
+    with pytest.raises(BadInput, match="is empty"):
+        key_of(None, str(file))
+    file.write_text("two words")
+    with pytest.raises(BadInput, match="a blank") as caught:
+        key_of(None, str(file))
+    assert "two" not in str(caught.value)
+    with pytest.raises(BadInput, match="--api-key-file: cannot read"):
+        key_of(None, str(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(

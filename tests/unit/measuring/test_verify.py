@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from optikit.errors import BadInput, EngineDied
+from optikit.errors import BadInput, EngineDied, UnsafeInput
 from optikit.measuring import verify as module
 from optikit.measuring.server import ServerFacts
 from optikit.measuring.verify import Verified, VerifyAsk, verify
@@ -224,3 +224,22 @@ def test_another_trace_is_refused(desk: Desk, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"holds other requests .* bring the original"):
         desk(desk.certificate(workload=workload, trace_digest="sha256:" + "0" * 64))
     assert desk.archived == []
+
+
+def test_a_certificate_of_a_model_with_code_needs_the_word_of_whoever_verifies(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (desk.bundle / "model" / "modeling_x.py").write_text("x = 1\n")
+    digest = model_digest(desk.bundle / "model", code=True)
+    serving = certificate().serving
+    assert serving is not None
+    trusting = serving.model_copy(update={"trust_remote_code": True})
+    written = certificate(
+        model_digest=digest, hardware=HARDWARE, slo=["p95(e2e) <= 300 ms"], serving=trusting
+    )
+    monkeypatch.delenv("OPTIKIT_TRUST_REMOTE_CODE", raising=False)
+    with pytest.raises(UnsafeInput, match="OPTIKIT_TRUST_REMOTE_CODE=1"):
+        desk(written)
+    assert desk.engine.served == []
+    monkeypatch.setenv("OPTIKIT_TRUST_REMOTE_CODE", "1")
+    assert desk(written).verdict == "holds"

@@ -352,3 +352,28 @@ def test_teams_and_nodes_come_and_go(world: World) -> None:
     world.now += 31.0
     world.queue.once()
     assert [event["node"] for event in world.said(other, "stage_granted")] == ["m"]
+
+
+def test_a_job_that_cannot_be_started_keeps_no_other_team_waiting(world: World) -> None:
+    bad, good = world.job("a"), world.job("b")
+    (world.archive(bad).root / "plan.json").write_text("{")
+    world.queue.once()
+    assert world.started == [good]
+
+
+def test_no_turn_begins_while_somebody_takes_a_job_out(world: World) -> None:
+    job = world.job()
+    turn = threading.Thread(target=world.queue.once)
+    with world.queue.between_turns():
+        turn.start()
+        turn.join(0.1)
+        assert turn.is_alive()
+        world.book.set_state(job, "ended")
+    turn.join(10)
+    assert world.started == []
+
+
+def test_a_team_that_came_since_the_last_turn_has_had_nothing(world: World) -> None:
+    world.queue.once()
+    assert world.queue.level("new") == 0.0
+    assert world.queue.places("new") == []

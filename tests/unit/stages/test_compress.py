@@ -116,7 +116,7 @@ def bench(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     def read(path: Path, text_field: str | None = None) -> Texts:
         return Texts(tuple(bench.texts), len(bench.texts) + 2, {"empty": 2}, "text")
 
-    monkeypatch.setattr(_texts, "load_tokenizer", lambda model: Words())
+    monkeypatch.setattr(_texts, "load_tokenizer", lambda model, code: Words())
     bench.tools = replace(case.tools, journal=cast(Any, journal), read_texts=cast(Any, read))
     return bench
 

@@ -53,7 +53,7 @@ class Evaluator:
     def __init__(self, scores: dict[str, list[float]]) -> None:
         self.scores = scores
 
-    def identity(self, tasks: Sequence[str]) -> str:
+    def identity(self, tasks: Sequence[str], permit: Any = None) -> str:
         return "these tasks"
 
     def score(self, endpoint: Any, *_: Any, **__: Any) -> tuple[ItemScores, ...]:
@@ -70,7 +70,9 @@ class Meter:
     def texts(self) -> tuple[str, ...]:
         return tuple(f"text {number}" for number in range(20))
 
-    def tokenize(self, tokenizer: Path, texts: Sequence[str], *, max_tokens: int) -> TokenizedTexts:
+    def tokenize(
+        self, tokenizer: Path, texts: Sequence[str], *, max_tokens: int, code: bool = False
+    ) -> TokenizedTexts:
         return TokenizedTexts(tuple((1, 2, 3, number) for number, _ in enumerate(texts)), 0, 0)
 
     def measure(

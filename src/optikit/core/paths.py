@@ -1,0 +1,68 @@
+"""Which files a job names, by key: what a site has to look at before it takes the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+from optikit.errors import SpecError
+from optikit.spec.job import OptimizationJob
+
+__all__ = ["NamedPath", "path_of", "paths_of"]
+
+_HUB = "hf://"
+_TASK_FILES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True)
+class NamedPath:
+    """One file or folder and the key that names it."""
+
+    key: str
+    path: Path
+
+
+def paths_of(job: OptimizationJob) -> tuple[NamedPath, ...]:
+    """Every path of a job, in the order of its keys.
+
+    A dataset of the hub is none; what a task file names is found when that file is read. Engine
+    flags name none: they are refused (engines/_vllm_refused.py). ``tuner.storage`` is an address.
+
+    Raises:
+        SpecError: ``model.uri`` has another scheme than ``file``.
+    """
+    found = []
+    if job.model.uri is not None:
+        found.append(NamedPath("model.uri", path_of(job.model.uri)))
+    if job.dataset is not None and not job.dataset.path.startswith(_HUB):
+        found.append(NamedPath("dataset.path", Path(job.dataset.path)))
+    if job.workload.trace is not None:
+        found.append(NamedPath("workload.trace", Path(job.workload.trace)))
+    found += [
+        NamedPath("quality.tasks", Path(task))
+        for task in job.quality.tasks
+        if task.endswith(_TASK_FILES)
+    ]
+    return tuple(found)
+
+
+def path_of(uri: str) -> Path:
+    """The folder that a ``file://`` URI (or a plain path) names.
+
+    Raises:
+        SpecError: another scheme.
+
+    >>> str(path_of("file:///a%20b"))
+    '/a b'
+    """
+    try:
+        parts = urlparse(uri)
+    except ValueError as error:
+        raise SpecError(f"model.uri: asked {uri!r:.80}, which is no address: {error}") from None
+    if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
+        raise SpecError(f"model.uri: asked {uri!r:.80}; only file:///absolute/path can be read")
+    path = unquote(parts.path) if parts.scheme else uri
+    if not path or "\0" in path:
+        raise SpecError(f"model.uri: asked {uri!r:.80}, which names no path")
+    return Path(path)

@@ -1,0 +1,69 @@
+"""A service without its server: what tests of the desk and of the routes start from."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from optikit.service.database import Database, Entry
+from optikit.service.desk import Desk
+from optikit.service.limits import Limits
+from optikit.service.teams import add
+from optikit.spec.queue import Team
+
+SPEC: dict[str, Any] = {
+    "flow": "benchmark",
+    "model": {"name": "qwen-2.5-7b"},
+    "engine": {"name": "simulated", "flags": {"seed": 3}},
+    "compute": {"sku": "H100_2"},
+    "workload": {"prompt_tokens": 1200, "output_tokens": 80},
+    "slo": ["p95(e2e) <= 500 ms"],
+}
+"""A job in virtual time: seconds, no devices."""
+
+
+class QuietQueue:
+    """A double of the dispatcher: it shows a queue and starts nothing."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+
+    def places(self, team: str) -> list[dict[str, Any]]:
+        """What a team's jobs wait for."""
+        return [{"job": f"of {team}", "state": "queued"}]
+
+    def level(self, team: str) -> float:
+        """Device-hours per weight."""
+        return 1.5
+
+    def between_turns(self) -> AbstractContextManager[Any]:
+        """As the dispatcher."""
+        return self.lock
+
+
+@dataclass
+class Service:
+    """A desk with two teams, a and b."""
+
+    home: Path
+    limits: Limits = field(default_factory=lambda: Limits(per_minute=6e6, burst=100_000))
+    queue: QuietQueue = field(default_factory=QuietQueue)
+
+    def __post_init__(self) -> None:
+        self.database = Database(self.home)
+        self.database.claim()
+        self.tokens: dict[str, str] = {}
+        for name in ("a", "b"):
+            token = add(self.database, Team(name=name, quota={"H100": 8}))
+            assert token is not None
+            self.tokens[name] = token
+        self.desk = Desk(self.database, self.queue, limits=self.limits)
+
+    def team(self, name: str = "a") -> Team:
+        return self.desk.team(self.tokens[name])
+
+    def submit(self, name: str = "a", key: str | None = None, **changes: Any) -> Entry:
+        return self.desk.submit(self.team(name), {**SPEC, **changes}, 0, key)[0]

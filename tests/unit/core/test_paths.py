@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from optikit.core.paths import path_of, paths_of
+from optikit.errors import SpecError
+from optikit.spec.job import OptimizationJob
+
+
+def job(**spec: Any) -> OptimizationJob:
+    return OptimizationJob.parse({"model": {"name": "m"}, "compute": {"sku": "CPU_2"}, **spec})
+
+
+def test_every_path_of_a_job_with_its_key() -> None:
+    found = paths_of(
+        job(
+            model={"name": "m", "uri": "file:///models/a%20b"},
+            dataset={"path": "data/x"},
+            workload={"trace": "t.csv", "arrivals": "trace"},
+            quality={"tasks": ["everyday_facts", "own/t.yaml", "/x/u.yml", "hellaswag"]},
+        )
+    )
+    assert [(named.key, str(named.path)) for named in found] == [
+        ("model.uri", "/models/a b"),
+        ("dataset.path", "data/x"),
+        ("workload.trace", "t.csv"),
+        ("quality.tasks", "own/t.yaml"),
+        ("quality.tasks", "/x/u.yml"),
+    ]
+
+
+def test_a_job_that_names_none() -> None:
+    assert paths_of(job(dataset={"path": "hf://ORG/NAME"})) == ()
+
+
+def test_no_field_of_a_job_that_holds_a_path_is_forgotten() -> None:
+    """A new key whose name sounds like a path must be listed here, or looked at."""
+    sounds = ("path", "uri", "trace", "folder", "file", "dir", "storage", "tasks", "url")
+    found = set()
+
+    def walk(model: Any, prefix: str) -> None:
+        for name, field in model.model_fields.items():
+            if any(word in name for word in sounds):
+                found.add(f"{prefix}{name}")
+            if isinstance(field.annotation, type) and hasattr(field.annotation, "model_fields"):
+                walk(field.annotation, f"{prefix}{name}.")
+
+    walk(OptimizationJob, "")
+    known = {"model.uri", "workload.trace", "quality.tasks", "tuner.storage"}
+    assert found - {"dataset.path"} == known
+
+
+@pytest.mark.parametrize("uri", ["s3://x/y", "file://host/x", "http://[x", "", "a\0b", "file://"])
+def test_addresses_that_are_no_files(uri: str) -> None:
+    with pytest.raises(SpecError, match=r"model\.uri"):
+        path_of(uri)
+
+
+def test_addresses_that_are_files() -> None:
+    assert path_of("file://localhost/a") == Path("/a")
+    assert path_of("models/x") == Path("models/x")
