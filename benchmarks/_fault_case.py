@@ -183,7 +183,7 @@ def run_case(kind: Kind, seed: int, pool: str, keep: Path | None = None) -> Outc
             found.faults = kind.act(case)
             _to_the_end(case, kind, found)
             _look_over(case, found)
-        except (OptikitError, OSError) as error:
+        except (OptikitError, OSError, AssertionError, subprocess.SubprocessError) as error:
             found.wrong_state = 1
             found.told.append(f"the harness met {type(error).__name__}: {error}")
         found.seconds = round(time.monotonic() - began, 1)

@@ -84,6 +84,20 @@ def load_job(path: Path) -> OptimizationJob:
     return OptimizationJob.parse(read_mapping(path, "job spec"), str(path))
 
 
+def check_archives(names: Sequence[str] = (), home: Path | None = None) -> list[ArchiveCheck]:
+    """Jobs' archives, every figure derived again.
+
+    Args:
+        names: ids, unique beginnings of them, or ``last``; none: every job.
+
+    Raises:
+        UnknownName: with the nearest ids.
+    """
+    root = home or default_home()
+    found = [open_job(root, name) for name in names] if names else jobs(root)
+    return [check_archive(archive) for archive in found]
+
+
 def export_job(
     name: str, job: OptimizationJob, settings: ExportSettings, job_id: str | None = None
 ) -> str:
@@ -98,20 +112,6 @@ def export_job(
     """
     export = EXPORTS.load(name)
     return export.render(job, new_id() if job_id is None else checked_id(job_id), settings)
-
-
-def check_archives(names: Sequence[str] = (), home: Path | None = None) -> list[ArchiveCheck]:
-    """Jobs' archives, every figure derived again.
-
-    Args:
-        names: ids, unique beginnings of them, or ``last``; none: every job.
-
-    Raises:
-        UnknownName: with the nearest ids.
-    """
-    root = home or default_home()
-    found = [open_job(root, name) for name in names] if names else jobs(root)
-    return [check_archive(archive) for archive in found]
 
 
 def _version(engine: Engine) -> str | None:

@@ -121,7 +121,7 @@ class JobArchive(Journaled):
 
         Raises:
             BadInput: no id, or a job of this id is there.
-            ArchiveError, DiskFull: it cannot be written; nothing of the job is left.
+            ArchiveError, DiskFull: the disk does not take them; nothing of the job is left.
         """
         archive = cls(home.resolve(), new_id() if job_id is None else checked_id(job_id))
         if archive.whole:
@@ -135,8 +135,8 @@ class JobArchive(Journaled):
             write_json(archive.root / "environment.json", environment)
             if not archive.journal.exists():
                 archive.event_now("created", flow=plan.flow.name, model=plan.job.model.name)
-            # last: now it is one
-            write_json(archive.root / "plan.json", plan.model_dump(mode="json"))
+            plain = plan.model_dump(mode="json")
+            write_json(archive.root / "plan.json", plain)  # last: now it is one
         except OSError as error:
             shutil.rmtree(archive.root, ignore_errors=True)
             raise ArchiveError(

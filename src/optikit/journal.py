@@ -78,9 +78,9 @@ class Journaled:
         return path
 
     def event(self, kind: str, **facts: Any) -> None:
-        """Append one line, flushed to disk; secrets of the environment are taken out.
+        """Append one line, flushed to disk; a disk that is full or read-only is waited for.
 
-        A disk that is full or read-only is waited for.
+        Secrets of the environment are taken out.
 
         Raises:
             DiskFull: it stayed full.
@@ -93,8 +93,8 @@ class Journaled:
         append_line(self.journal, self._line(kind, facts), patience_s=0.0)
 
     def _line(self, kind: str, facts: Mapping[str, Any]) -> bytes:
-        clean = functools.partial(_without_secrets, place=self.root)
-        return sealed({**now(), "kind": kind, **facts}, clean)
+        text = json.dumps({**now(), "kind": kind, **facts}, default=_plain)
+        return _seal(_without_secrets(text, self.root))
 
     def events(self, offset: int = 0) -> Iterator[dict[str, Any]]:
         """Whole events from byte ``offset`` on; torn and altered lines are skipped."""
@@ -220,13 +220,12 @@ def _append(path: Path, line: bytes) -> None:
         os.close(fd)
 
 
-def sealed(event: Mapping[str, Any], clean: Callable[[str], str] = str) -> bytes:
-    """An event's line, with the checksum of what stands before it.
+def sealed(event: Mapping[str, Any]) -> bytes:
+    """An event's line, with the checksum of what stands before it."""
+    return _seal(json.dumps(event, default=_plain))
 
-    Args:
-        clean: takes out of the text what must not be kept.
-    """
-    text = clean(json.dumps(event, default=_plain))
+
+def _seal(text: str) -> bytes:
     return f'{text[:-1]}, "crc": "{zlib.crc32(text.encode()):08x}"}}\n'.encode()
 
 

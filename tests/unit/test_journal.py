@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,17 @@ from optikit.journal import (
     write_json,
     write_whole,
 )
+
+
+@dataclass(frozen=True)
+class Folder(Journaled):
+    """A history in a folder."""
+
+    place: Path
+
+    @property
+    def root(self) -> Path:
+        return self.place
 
 
 def test_the_digest_is_that_of_the_files_one_after_the_other(tmp_path: Path) -> None:
@@ -42,29 +54,6 @@ def test_files_are_replaced_whole(tmp_path: Path) -> None:
     write_json(tmp_path / "a", {"b": 1, "a": 2})
     assert (tmp_path / "a").read_text() == '{\n  "a": 2,\n  "b": 1\n}\n'
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
-
-
-def test_secrets_of_the_environment_are_not_written_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
-    monkeypatch.setenv("PGPASSWORD", tmp_path.name)  # part of the path: it stays readable
-    folder = Notes(tmp_path)
-    folder.event("note", text="no access with hf_0123456789", deep={"a": ["x hf_0123456789"]})
-    write_json(tmp_path / "facts.json", {"token": "hf_0123456789", "path": str(tmp_path)})
-    assert all(b"hf_0123" not in file.read_bytes() for file in tmp_path.iterdir())
-    event = next(folder.events())
-    assert event["text"] == "no access with [redacted]"
-    assert json.loads((tmp_path / "facts.json").read_text())["path"] == str(tmp_path)
-
-
-class Notes(Journaled):
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    @property
-    def root(self) -> Path:
-        return self._folder
 
 
 class Disk:
@@ -96,7 +85,7 @@ def test_a_disk_that_takes_a_part_of_a_line_gets_the_rest_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A short write is no error, and was half an event."""
-    notes = Notes(tmp_path)
+    notes = Folder(tmp_path)
     real = os.write
     monkeypatch.setattr("optikit.journal.os.write", lambda fd, data: real(fd, data[:7]))
     notes.event("note", text="whole")
@@ -107,7 +96,7 @@ def test_a_disk_that_takes_a_part_of_a_line_gets_the_rest_of_it(
 def test_a_full_disk_is_waited_for_and_leaves_no_half_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes = Notes(tmp_path)
+    notes = Folder(tmp_path)
     notes.event("note", text="one")
     disk = Disk(monkeypatch, room=20)
     disk.frees_after = 4
@@ -120,7 +109,7 @@ def test_a_full_disk_is_waited_for_and_leaves_no_half_line(
 def test_a_disk_that_stays_full_is_an_error_after_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes = Notes(tmp_path)
+    notes = Folder(tmp_path)
     notes.event("note", text="one")
     before = notes.journal.read_bytes()
     disk = Disk(monkeypatch, room=3)
@@ -146,13 +135,13 @@ def test_a_read_only_disk_is_an_archive_error(
 
     monkeypatch.setattr("optikit.journal.os.open", refuse)
     with pytest.raises(ArchiveError, match="Read-only"):
-        Notes(tmp_path).event_now("note")
+        Folder(tmp_path).event_now("note")
 
 
 def test_another_fault_of_the_disk_is_not_waited_for(tmp_path: Path) -> None:
     (tmp_path / "journal.jsonl").mkdir()
     with pytest.raises(ArchiveError, match=r"cannot append to .*directory"):
-        Notes(tmp_path).event("note")
+        Folder(tmp_path).event("note")
 
 
 @pytest.mark.parametrize("told", ["soon", "-1", "nan", "inf"])
@@ -204,3 +193,17 @@ def test_what_cannot_be_replaced_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         write_whole(tmp_path / "a", "text")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_secrets_of_the_environment_are_not_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_0123456789")
+    monkeypatch.setenv("PGPASSWORD", tmp_path.name)  # part of the path: it stays readable
+    folder = Folder(tmp_path)
+    folder.event("note", text="no access with hf_0123456789", deep={"a": ["x hf_0123456789"]})
+    write_json(tmp_path / "facts.json", {"token": "hf_0123456789", "path": str(tmp_path)})
+    assert all(b"hf_0123" not in file.read_bytes() for file in tmp_path.iterdir())
+    event = next(folder.events())
+    assert event["text"] == "no access with [redacted]"
+    assert json.loads((tmp_path / "facts.json").read_text())["path"] == str(tmp_path)

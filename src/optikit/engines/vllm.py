@@ -32,6 +32,7 @@ from optikit.engines._vllm_install import known_flags, packages_of
 from optikit.engines._vllm_log import NO_KERNEL, explain, failure_of
 from optikit.engines._warm import read_ahead
 from optikit.errors import EngineDied, EngineError, EngineStartFailed, NoKernel, PortInUse
+from optikit.journal import patiently
 from optikit.spec.endpoint import Endpoint, ProcessGroup
 from optikit.spec.recipe import EngineFacts
 from optikit.spec.serving import ServingConfig
@@ -247,7 +248,7 @@ class Vllm:
         # vLLM leaves sockets and rendezvous folders behind; they go with this one
         scratch = Path(tempfile.mkdtemp(prefix="optikit-vllm-"))
         read_ahead(model)
-        with log.open("ab") as sink:
+        with patiently(lambda: log.open("ab"), f"open {log}") as sink:
             process = self._spawn(command, serving, device, endpoint, sink.fileno(), scratch)
         group: ProcessGroup | None = None
         try:
@@ -263,7 +264,8 @@ class Vllm:
                 _stop(process, group, what)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
-                blot_out(str(endpoint.api_key), log, start)
+                key = str(endpoint.api_key)
+                patiently(lambda: blot_out(key, log, start), f"go over {log}")
 
     def _spawn(
         self,

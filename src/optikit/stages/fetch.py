@@ -95,8 +95,7 @@ def _fetch_here(
     inputs_digest: str,
 ) -> FetchRecord:
     """In the worker: read, hash, copy what is not there yet."""
-    what = f"store the model {folder}"
-    model = patiently(lambda: tools.models.take(folder, permit=permit), what)
+    model = patiently(lambda: tools.models.take(folder, permit=permit), f"store the model {folder}")
     if digest is not None and model.digest != digest:
         raise BadInput(
             f"{folder} is registered with {digest[:19]}... but holds {model.digest[:19]}...; "

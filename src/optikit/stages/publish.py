@@ -251,9 +251,9 @@ def _register(
         "bundle": str(bundle),
         "status": certificate.status if certificate else "not measured",
     }
-    folder, models = Path(shipment.model.path), tools.models
+    path = Path(shipment.model.path)
     added = patiently(
-        lambda: models.add(folder, shipment.name, None, tags, permit=plan.permit),
+        lambda: tools.models.add(path, shipment.name, None, tags, permit=plan.permit),
         f"register {shipment.name}",
     )
     return added.version
