@@ -110,7 +110,7 @@ def _check_events(content: bytes) -> None:
             depth -= 1
         elif isinstance(event, yaml.ScalarEvent):
             values += 1
-            if event.style is None and len(event.value) > _LONGEST_WORD:
+            if not event.style and len(event.value) > _LONGEST_WORD:  # no quotes
                 raise _Refused(f"line {line}: a word of more than {_LONGEST_WORD} characters")
         if depth > MAX_DEPTH:
             raise _Refused(f"line {line}: nested deeper than {MAX_DEPTH}")
