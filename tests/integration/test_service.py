@@ -18,7 +18,7 @@ import yaml
 from optikit.api import leftovers
 from optikit.archive import JobArchive, jobs
 from optikit.errors import BadInput, UnknownName
-from optikit.service.client import RemoteJob
+from optikit.service.client import ServedJob
 from tests.running import ROOT, environment
 from tests.service_case import SPEC
 from tests.services import RunningService, by_command, running_service, wait_until
@@ -48,7 +48,7 @@ def add_team(home: Path, name: str) -> str:
     )
 
 
-def archive_of(home: Path, team: str, job: RemoteJob) -> JobArchive:
+def archive_of(home: Path, team: str, job: ServedJob) -> JobArchive:
     return JobArchive(home / "teams" / team, job.id)
 
 
@@ -96,7 +96,7 @@ def test_a_job_from_login_to_result(home: Path, tmp_path: Path) -> None:
         theirs = service.server(other)
         assert list(theirs.jobs()) == []
         with pytest.raises(UnknownName):
-            RemoteJob(theirs, facts["id"]).status()
+            ServedJob(theirs, facts["id"]).status()
         log = service.log
     said = followed + log.read_text() + "".join(service.said)
     files = [p for p in home.rglob("*") if p.is_file()]
@@ -278,8 +278,8 @@ def test_tls(home: Path, tmp_path: Path) -> None:
     token = add_team(home, "a")
     with running_service(home, "--tls-cert", str(cert), "--tls-key", str(key)) as service:
         assert service.url.startswith("https://127.0.0.1:")
-        told = {"OPTIKIT_TOKEN": token}
-        trusting = {**told, "SSL_CERT_FILE": str(cert)}
-        assert by_command(home, "list", "--server", service.url, **trusting).stdout
-        refused = by_command(home, "list", "--server", service.url, code=1, **told)
+        listing = ["list", "--server", service.url]
+        trusting = {"OPTIKIT_TOKEN": token, "SSL_CERT_FILE": str(cert)}
+        assert by_command(home, *listing, variables=trusting).stdout
+        refused = by_command(home, *listing, code=1, variables={"OPTIKIT_TOKEN": token})
         assert "certificate" in refused.stderr.lower()

@@ -17,6 +17,7 @@ from optikit.errors import BadInput, OptikitError, UnknownName, nearest
 from optikit.jobs import JobResult, OnEvent, raise_failure
 from optikit.reports.summary import FINAL
 from optikit.spec.plan import Plan
+from optikit.spec.record import Trial
 
 __all__ = ["ServedJob", "Server", "ServerDown", "service_url"]
 
@@ -177,6 +178,11 @@ class ServedJob:
     def status(self) -> dict[str, Any]:
         """State, exit code, message and stages."""
         return self._server._get(self._path)
+
+    def trials(self) -> list[Trial]:
+        """Every trial that ended so far, oldest first; the last word on each id."""
+        said = (Trial.parse(e["trial"]) for e in self.events() if e["kind"] == "trial")
+        return list({trial.id: trial for trial in said}.values())
 
     def brief(self) -> dict[str, Any]:
         """What a program keeps of a job that it leaves alone."""
