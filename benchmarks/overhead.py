@@ -7,8 +7,8 @@ line to the `ray` pool: a driver process, a local Ray of its own, real actors. I
 the whole command, Ray's start included; where it goes is read from the journal. A trial's overhead
 is that of the packed runner on the same pool, one trial after the other, with tasks that return at
 once: 20 against 1. Beside it what a trial adds to a job (`simulated_trial_s`: with the simulated
-search, and numba, which each worker loads anew). Bars: at most 40 s a job and 2 s a trial. Run it on
-a machine that does nothing else; the load at the start is printed.
+search, and numba, which each worker loads anew). Bars: at most 40 s a job and 2 s a trial. Run it
+on a machine that does nothing else; the load at the start is printed.
 """
 
 from __future__ import annotations
