@@ -172,7 +172,8 @@ def _rename(chance: random.Random, spec: Any, place: Place) -> None:
 
 def _scale(chance: random.Random, spec: Any, place: Place) -> None:
     inner, key = place
-    if isinstance(inner[key], int | float) and not isinstance(inner[key], bool):
+    number = inner[key]
+    if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < 1e300:
         inner[key] = inner[key] * chance.choice((-1, 0.5, 2, 10, 1000, 1_000_000, 0))
 
 
