@@ -237,6 +237,21 @@ def test_a_driver_that_is_killed_then_resumed_then_cancelled(cluster: Cluster) -
     assert "cancelled" in cluster.run("submit", cluster.spec(**LONG), "--id", "job-long", code=130)
 
 
+def test_two_submissions_at_once_are_one_job(cluster: Cluster) -> None:
+    """Both may look before either is there: Ray refuses the second, which is no error."""
+    at = ("--address", cluster.address, "--id", "job-twice", "--home", str(cluster.home))
+    path = cluster.spec()
+    both = [cluster.start("submit", path, *at, "--pool", "inline", "--detach") for _ in range(2)]
+    told = [process.communicate(timeout=120) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert [out for out, _ in told] == ["job-twice\n"] * 2
+    rows = json.loads(cluster.run("list", "--json"))
+    assert len([row for row in rows if row["id"] == "job-twice"]) == 1
+    cluster.run("status", "job-twice", "--follow")
+    archive = JobArchive(cluster.home, "job-twice")
+    assert [event["state"] for event in archive.of_kind("state")] == ["running", "done"]
+
+
 def test_what_the_cluster_refuses_is_the_users_error(cluster: Cluster) -> None:
     home = ("--home", str(cluster.home))
     said = cluster.run("submit", cluster.spec(engine="vllm"), *home, code=2)
