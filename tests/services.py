@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from optikit.adapters.http_get import get_json
-from optikit.service.client import RemoteJob, Server
+from optikit.service.client import ServedJob, Server
 from tests.running import OPTIKIT, ROOT, environment
 
 _AT = re.compile(r"serving .* at (https?://\S+:\d+);")
@@ -40,14 +40,14 @@ class RunningService:
 
 
 @contextmanager
-def running_service(home: Path, *argv: str, **variables: str) -> Iterator[RunningService]:
+def running_service(home: Path, *argv: str) -> Iterator[RunningService]:
     """``optikit serve`` on a free port; ended by SIGTERM where it still runs."""
     home.mkdir(parents=True, exist_ok=True)
     log = home.parent / f"{home.name}-{time.monotonic_ns()}.log"
     with log.open("w") as errors:
         process = subprocess.Popen(
             [OPTIKIT, "serve", "--home", str(home), "--port", "0", *argv],
-            env={**environment(home), **variables},
+            env=environment(home),
             cwd=home.parent,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -81,10 +81,10 @@ def running_service(home: Path, *argv: str, **variables: str) -> Iterator[Runnin
 
 
 def by_command(
-    home: Path, *argv: str, code: int = 0, stdin: str = "", **variables: str
+    home: Path, *argv: str, code: int = 0, stdin: str = "", variables: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """One optikit command of a client, whose settings are beside the home."""
-    own = {"XDG_CONFIG_HOME": str(home.parent / "config"), **variables}
+    own = {"XDG_CONFIG_HOME": str(home.parent / "config"), **(variables or {})}
     done = subprocess.run(
         [OPTIKIT, *argv],
         env={**environment(home.parent / "nothing here"), **own},
@@ -98,7 +98,7 @@ def by_command(
     return done
 
 
-def wait_until(job: RemoteJob, true: Callable[[dict[str, Any]], bool], seconds: float = 120) -> Any:
+def wait_until(job: ServedJob, true: Callable[[dict[str, Any]], bool], seconds: float = 120) -> Any:
     """The job's status once it is as asked."""
     until = time.monotonic() + seconds
     while True:
@@ -106,4 +106,4 @@ def wait_until(job: RemoteJob, true: Callable[[dict[str, Any]], bool], seconds: 
         if true(status):
             return status
         assert time.monotonic() < until, status
-        time.sleep(0.1)
+        time.sleep(0.3)

@@ -52,7 +52,7 @@ schema = schemathesis.pytest.from_fixture("api")
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_no_request_is_a_5xx_or_shows_another_teams(
-    case: schemathesis.Case, service: Service, client: TestClient
+    case: schemathesis.Case[Any], service: Service, client: TestClient
 ) -> None:
     ids = sorted(service.database.ids("a"))[:1] + sorted(service.database.ids("b"))[:1]
     asked = [None, *ids] if case.path_parameters and "job_id" in case.path_parameters else [None]

@@ -75,7 +75,7 @@ def url(cluster: Path, request: pytest.FixtureRequest) -> Iterator[str]:
 
 class TestPostgres(BookContract):
     @pytest.fixture
-    def database(self, tmp_path: Path, url: str) -> Iterator[Database]:  # type: ignore[override]
+    def database(self, tmp_path: Path, url: str) -> Iterator[Database]:
         self.url = url
         made = Database(tmp_path / "home", url)
         yield made

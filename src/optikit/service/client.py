@@ -17,6 +17,7 @@ from optikit.errors import BadInput, OptikitError, UnknownName, nearest
 from optikit.jobs import JobResult, OnEvent, raise_failure
 from optikit.reports.summary import FINAL
 from optikit.spec.plan import Plan
+from optikit.spec.record import Trial
 
 __all__ = ["ServedJob", "Server", "ServerDown", "service_url"]
 
@@ -147,7 +148,8 @@ class Server:
         body = answer.body if isinstance(answer.body, dict) else {}
         if answer.status < 300 and body:
             return body
-        told = body.get("error") if isinstance(body.get("error"), dict) else {}
+        named = body.get("error")
+        told: dict[str, Any] = named if isinstance(named, dict) else {}
         said = str(told.get("message") or answer.text or "no reason given")
         if answer.status == 401:
             raise BadInput(f"{self.url} refuses the token: {said}. Renew it: optikit login URL")
@@ -177,6 +179,11 @@ class ServedJob:
     def status(self) -> dict[str, Any]:
         """State, exit code, message and stages."""
         return self._server._get(self._path)
+
+    def trials(self) -> list[Trial]:
+        """Every trial that ended so far, oldest first; the last word on each id."""
+        said = (Trial.parse(e["trial"]) for e in self.events() if e["kind"] == "trial")
+        return list({trial.id: trial for trial in said}.values())
 
     def brief(self) -> dict[str, Any]:
         """What a program keeps of a job that it leaves alone."""

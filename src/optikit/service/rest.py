@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -249,9 +249,12 @@ def resume(request: Request, entry: TheJob, team: TheTeam, desk: TheDesk) -> dic
     return _answer(request, desk, reading.status(desk.resume(team, entry.id)))
 
 
-def _answer(request: Request, desk: Desk, data: Any, status: int = 200) -> Any:
-    """An answer that nothing changes on its way: FastAPI takes a response as it is."""
-    return Json(_seen(request, desk, data), status)
+def _answer(request: Request, desk: Desk, data: Any, status: int = 200) -> dict[str, Any]:
+    """An answer that nothing changes on its way: FastAPI takes a response as it is.
+
+    The routes still say what is in it, for OpenAPI.
+    """
+    return cast("dict[str, Any]", Json(_seen(request, desk, data), status))
 
 
 def _seen(request: Request, desk: Desk, data: Any) -> Any:
@@ -329,14 +332,12 @@ def application(desk: Desk, check: Callable[[], None] = lambda: None) -> FastAPI
         docs_url=None,
         redoc_url=None,
         default_response_class=Json,
-        exception_handlers={
-            OptikitError: _on_ours,
-            OSError: _on_disk,
-            HTTPException: _on_http,
-            RequestValidationError: _on_invalid,
-            Exception: _on_bug,
-        },
     )
+    app.add_exception_handler(OptikitError, _on_ours)
+    app.add_exception_handler(OSError, _on_disk)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(Exception, _on_bug)
     app.state.desk, app.state.check = desk, check
     for router in (_open, _v1, _job):
         app.include_router(router)

@@ -216,11 +216,11 @@ def _only_one(home: Path) -> Iterator[Path]:
 
 @contextmanager
 def _socket(asked: Asked) -> Iterator[socket.socket]:
+    if not 0 <= asked.port <= 65535:
+        raise BadInput(f"--port {asked.port}: a port is a number up to 65535")
     family = socket.AF_INET6 if ":" in asked.host else socket.AF_INET
     try:
         listening = socket.create_server((asked.host, asked.port), family=family, backlog=256)
-    except OverflowError as error:
-        raise BadInput(f"--port {asked.port}: {error}") from None
     except OSError as error:
         raise PortInUse(
             f"cannot listen at {asked.host}:{asked.port}: {error.strerror or error}; choose "

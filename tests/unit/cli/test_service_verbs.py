@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from optikit.adapters.http_get import Answer
 from optikit.cli import main
 from optikit.cli._server import keep_token, tokens_file
 from optikit.service import client
@@ -48,13 +49,13 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None]]:
         f"/v1/jobs/{JOB}/logs": {"text": "a line\n", "next": 7, "size": 7},
     }
 
-    def answer(url: str, *args: Any) -> client.Answer:
+    def answer(url: str, *args: Any) -> Answer:
         path = urlsplit(url).path
         if path.endswith("/events"):
             seen.append((path, args[0]))
-            return client.Answer(200, {"events": [], "next": 0})
+            return Answer(200, {"events": [], "next": 0})
         seen.append((path, args[-3] if len(args) > 2 else args[0]))
-        return client.Answer(200, bodies[path])
+        return Answer(200, bodies[path])
 
     monkeypatch.setattr(client, "get_json", answer)
     monkeypatch.setattr(client, "post_json", answer)
@@ -96,7 +97,7 @@ def test_a_prompt_does_not_echo(asked: list[Any], monkeypatch: pytest.MonkeyPatc
 def test_a_refused_token_is_not_kept(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused = client.Answer(401, {"error": {"kind": "NotAllowed", "message": "no"}})
+    refused = Answer(401, {"error": {"kind": "NotAllowed", "message": "no"}})
     monkeypatch.setattr(client, "get_json", lambda *_: refused)
     monkeypatch.setenv("OPTIKIT_TOKEN", "optikit_wrong")
     assert main(["login", URL]) == 2
@@ -203,9 +204,7 @@ def test_what_a_service_does_not_do_is_said(
 def test_a_service_that_is_down_is_said_to_be(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        client, "get_json", lambda *_: client.Answer(None, text="connection refused")
-    )
+    monkeypatch.setattr(client, "get_json", lambda *_: Answer(None, text="connection refused"))
     assert main(["list", "--server", URL]) == 1
     assert f"the service at {URL} does not answer: connection refused" in capsys.readouterr().err
 

@@ -198,8 +198,8 @@ def follow(service: Service, job: ServedJob, *states: Answer) -> tuple[Any, list
         good({"events": [{"n": 3}], "next": 30}),
         good({"events": [], "next": 30}),
     )
-    facts = {"state": "negative", "exit_code": 3, "verdict": "fail", "message": "m", "bundle": None}
-    service.says(f"/v1/jobs/{JOB}/result", good(facts))
+    facts = {"id": JOB, "state": "negative", "exit_code": 3, "verdict": "fail", "message": "m"}
+    service.says(f"/v1/jobs/{JOB}/result", good({**facts, "bundle": None}))
     seen: list[int] = []
     return job.result(on_event=lambda event: seen.append(event["n"])), seen
 

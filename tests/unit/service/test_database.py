@@ -16,7 +16,7 @@ from tests.service_case import Service
 
 class TestSqlite(BookContract):
     @pytest.fixture
-    def database(self, tmp_path: Path) -> Iterator[Database]:  # type: ignore[override]
+    def database(self, tmp_path: Path) -> Iterator[Database]:
         made = Database(tmp_path / "a home")
         yield made
         made.close()

@@ -132,7 +132,7 @@ def test_the_same_key_at_the_same_time_is_one_job(service: Service) -> None:
     [
         ({"flow": "nosuch"}, "unknown flow"),
         ({"modle": {}}, "modle"),
-        ({"workload": {"prompt_tokens": 10**9}}, "context"),
+        ({"workload": {"prompt_tokens": 10**6}}, "context"),
         ({"workload": {"trace": "nosuch.jsonl"}}, "nosuch"),
         ({"workload": {"trace": "x" * 5000}}, "too long"),
         ({"model": {"name": "m", "uri": "no/such/folder"}}, "no/such/folder"),

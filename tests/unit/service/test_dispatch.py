@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +45,7 @@ class World:
     """A book, a clock, and drivers that a test plays."""
 
     def __init__(self, home: Path, devices: int = 8) -> None:
-        self.home, self.now = home, 1000.0
+        self.home, self.now = home, time.time()  # as the journals'
         self.book = Notebook(who={name: Team(name=name) for name in "ab"})
         self.node = Node(name="n", kind="cpu", devices=devices)
         self.started: list[str] = []

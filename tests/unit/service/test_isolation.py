@@ -48,8 +48,8 @@ def routes(client: TestClient) -> list[tuple[str, str]]:
 
 def ask(client: TestClient, token: str | None, method: str, path: str, **query: Any) -> Any:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    body = {"json": {"spec": SPEC}} if method == "POST" else {}
-    return client.request(method, path, params=query, headers=headers, **body)
+    body = {"spec": SPEC} if method == "POST" else None
+    return client.request(method, path, params=query, headers=headers, json=body)
 
 
 def test_every_route_of_a_job_is_404_for_another_team(client: TestClient, service: Service) -> None:

@@ -116,7 +116,7 @@ def test_jobs_are_listed_in_pages(client: TestClient) -> None:
     found: list[str] = []
     after: str | None = None
     while True:
-        asked = {"limit": 2, **({"before": after} if after else {})}
+        asked: dict[str, int | str] = {"limit": 2, **({"before": after} if after else {})}
         body = client.get("/v1/jobs", params=asked).json()
         found += [row["id"] for row in body["jobs"]]
         after = body["next"]
@@ -135,6 +135,8 @@ def test_cancel_and_resume(
     assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
     assert client.post(f"/v1/jobs/{job}/resume").json()["state"] == "queued"
     monkeypatch.setattr(Job, "cancel", lambda self: True)
+    entry = service.desk.entry(service.team(), job)
+    reading.archive_of(entry).event("state", state="starting")
     service.database.set_state(job, "started")
     assert client.post(f"/v1/jobs/{job}/cancel").status_code == 202
 
