@@ -42,15 +42,13 @@ def reconcile(database: Database) -> list[str]:
         if not JobArchive(Path(row.home), row.id).journal.exists():
             database.set_state(row.id, "ended")
             said.append(f"job {row.id} of {row.team} has no archive any more; it is ended")
-    for team in database.team_entries():
-        name = team.team.name
-        home = database.home_of(name)
-        known = database.ids(name)
-        for archive in jobs(home):
+    for team in (entry.team.name for entry in database.team_entries()):
+        known = database.ids(team)
+        for archive in jobs(database.home_of(team)):
             if archive.job_id not in known and is_id(archive.job_id):
                 state = _state(archive)
-                _adopt(database, archive, name, state)
-                said.append(f"job {archive.job_id} of {name} was found as {state}")
+                _adopt(database, archive, team, state)
+                said.append(f"job {archive.job_id} of {team} was found as {state}")
     return said
 
 
