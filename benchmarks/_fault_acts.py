@@ -219,7 +219,7 @@ def cancelled(case: Case) -> int:
 
 
 def by_service(case: Case) -> None:
-    """Into the queue of a service. Inline: a worker process would look for the GPUs that it holds."""
+    """Into the queue of a service. Inline: a worker process would look for real GPUs."""
     case.pool = "inline"
     submitter = Submitter(case.world.home, case.pool)
     case.job = submitter.open(OptimizationJob.parse(case.spec))
