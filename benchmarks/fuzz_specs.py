@@ -4,7 +4,7 @@
 
 Prints how many became a plan, how many each error, and how many are neither: another exception, a
 message that names no key, a plan that does not survive the archive, or more than 5 s. The engine is
-the simulated one mostly; nothing is started. tests/unit/spec/test_job_fuzz.py does 1,000 of them.
+the simulated one mostly; nothing is started. tests/unit/spec/test_job_fuzz.py does 2,500 of them.
 """
 
 from __future__ import annotations

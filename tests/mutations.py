@@ -233,7 +233,10 @@ def outcome(spec: dict[str, Any], submitter: Submitter, keys: frozenset[str]) ->
     except BadInput as error:
         said = str(error)
         assert said.strip(), "an error without a word"
-        assert keys & set(re.findall(r"\w+", said)), f"names no key: {said}"
+        own = {str(key) or "''" for _, key in places(spec)}
+        named = (keys | own) & set(re.findall(r"\w+", said))
+        strange = (key for key in own if not key.isalnum())
+        assert named or any(key in said for key in strange), f"names no key: {said}"
         return type(error).__name__
     kept = plan.model_dump_json()
     assert Plan.model_validate_json(kept).model_dump_json() == kept

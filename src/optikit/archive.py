@@ -328,9 +328,10 @@ class JobArchive(Journaled):
             raise self._damaged(event["kind"], error) from None
 
     def _damaged(self, kind: str, error: Exception) -> ArchiveError:
+        told = " ".join(str(error).split())[:300]
         return ArchiveError(
             f"{self.journal}: an event {kind!r} is damaged, or of another version of OptiKIT: "
-            f"{error}. `optikit archive check {self.job_id}` says what else is"
+            f"{told}. `optikit archive check {self.job_id}` says what else is"
         )
 
     def _json(self, name: str) -> object:

@@ -8,10 +8,12 @@ imports nothing.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import pkgutil
-from importlib.metadata import EntryPoint, entry_points
+import sys
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Generic, TypeVar, cast
 
 from optikit.errors import UnknownName, nearest
@@ -19,6 +21,16 @@ from optikit.errors import UnknownName, nearest
 __all__ = ["Room"]
 
 T = TypeVar("T")
+
+
+@functools.lru_cache(maxsize=64)
+def _points(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """Entry points of all installed packages; what is installed later, the next process sees.
+
+    Args:
+        path: ``sys.path``, which they depend on.
+    """
+    return entry_points(group=group)
 
 
 class Room(Generic[T]):
@@ -50,7 +62,7 @@ class Room(Generic[T]):
         ]
 
     def _installed(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=self.package)}
+        return {point.name: point for point in _points(self.package, tuple(sys.path))}
 
     def names(self) -> list[str]:
         """All known names, sorted; imports none of them."""
@@ -62,6 +74,8 @@ class Room(Generic[T]):
         Raises:
             UnknownName: with the nearest known names.
         """
+        if name in self._own():  # looking through what is installed takes tens of milliseconds
+            return
         known = self.names()
         if name not in known:
             raise UnknownName(f"unknown {self.kind} {name!r}; {nearest(name, known)}")

@@ -74,7 +74,8 @@ class RayJobs:
     @property
     def ray_version(self) -> str | None:
         """The cluster's; None where it did not say."""
-        return getattr(self._client, "_server_ray_version", None)
+        found = getattr(self._client, "_server_ray_version", None)
+        return None if found is None else str(found)
 
     def submit(
         self,
@@ -133,8 +134,8 @@ class RayJobs:
         """
         with self._said(f"give the log of {job_id}"), asyncio.Runner() as runner:
             pieces = self._client.tail_job_logs(job_id)
+            waiting: _Waiting = None
             try:
-                waiting = None
                 while True:
                     waiting, piece = runner.run(_next(pieces, waiting, patience_s))
                     if piece is None:

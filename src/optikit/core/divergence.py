@@ -26,8 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
-from scipy.stats import t as student
+from scipy.special import ndtr, ndtri, stdtrit
 
 from optikit.errors import BadInput
 from optikit.spec.quality import Divergence, Estimate
@@ -233,7 +232,7 @@ def _intervals(
     again = _drawn_again(sums, tokens, seed, resamples)
     left_out = (sums.sum(axis=0) - sums) / (tokens.sum() - tokens)[:, None]
     value = sums.sum(axis=0) / tokens.sum()
-    reach = np.sqrt(documents / (documents - 1)) * student.ppf(0.975, documents - 1)
+    reach = np.sqrt(documents / (documents - 1)) * stdtrit(documents - 1, 0.975)
     return [
         Estimate(value=float(middle), low=low, high=high)
         for middle, resampled, without in zip(value, again.T, left_out.T, strict=True)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from optikit.core.fitness import best
 from optikit.spec.base import Spec
@@ -147,5 +147,5 @@ def gain(all_of_them: Sequence[Contender], of: Contender, over: Contender) -> Ga
     error = math.sqrt(
         scatter / freedom * (1 / len(of.rates_per_device) + 1 / len(over.rates_per_device))
     )
-    reach = math.exp(float(student.ppf(0.975, freedom)) * error)
+    reach = math.exp(float(stdtrit(freedom, 0.975)) * error)
     return Gain(value=value, low=value / reach, high=value * reach)

@@ -13,7 +13,17 @@ from typing import Any, Protocol, TypeVar
 from optikit.errors import OptikitError
 from optikit.spec.base import Spec
 
-__all__ = ["Closed", "Pool", "Pools", "Resources", "Sweep", "answer_of", "closing", "stranger"]
+__all__ = [
+    "Closed",
+    "OpenPool",
+    "Pool",
+    "Pools",
+    "Resources",
+    "Sweep",
+    "answer_of",
+    "closing",
+    "stranger",
+]
 
 T = TypeVar("T")
 
@@ -108,9 +118,6 @@ class _Closes(Protocol):
 class Pool(Protocol):
     """Workers of one stage."""
 
-    closed: Closed
-    """Of its end."""
-
     def submit(self, task: Callable[..., T], *args: Any, resources: Resources) -> Future[T]:
         """Run ``task(*args)`` in a new worker; task and arguments must pickle.
 
@@ -119,6 +126,13 @@ class Pool(Protocol):
         closed takes no task: OptikitError. The worker and what it started are gone before the
         future is done.
         """
+
+
+class OpenPool(Pool, Protocol):
+    """One that was opened, for who opened it."""
+
+    closed: Closed
+    """Of its end."""
 
 
 class Pools(Protocol):
@@ -139,7 +153,7 @@ class Pools(Protocol):
         reserve: Resources | None = None,
         sweep: Sweep | None = None,
         workers: int | None = None,
-    ) -> AbstractContextManager[Pool]:
+    ) -> AbstractContextManager[OpenPool]:
         """A pool; on exit every worker is ended, also those with a task in flight.
 
         Args:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from optikit.errors import OptikitError
-from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
+from optikit.pools.base import Closed, OpenPool, Resources, Sweep, closing, stranger
 
 __all__ = ["POOLS"]
 
@@ -53,7 +53,7 @@ class InlinePools:
         reserve: Resources | None = None,
         sweep: Sweep | None = None,
         workers: int | None = None,
-    ) -> Iterator[Pool]:
+    ) -> Iterator[OpenPool]:
         """A pool that runs a task when it is submitted; it holds nothing."""
         pool = _InlinePool()
         with closing(pool, sweep):

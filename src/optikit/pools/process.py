@@ -18,7 +18,7 @@ from optikit.adapters.hardware import gpu_count
 from optikit.adapters.output import redact_output
 from optikit.adapters.process import die_with_parent
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
-from optikit.pools.base import Closed, Pool, Resources, Sweep, closing, stranger
+from optikit.pools.base import Closed, OpenPool, Resources, Sweep, closing, stranger
 
 __all__ = ["POOLS"]
 
@@ -160,7 +160,7 @@ class ProcessPools:
         reserve: Resources | None = None,
         sweep: Sweep | None = None,
         workers: int | None = None,
-    ) -> Iterator[Pool]:
+    ) -> Iterator[OpenPool]:
         """A pool; its processes end with it. The machine is the job's: it reserves nothing."""
         pool = _ProcessPool(workers or _MOST_WORKERS)
         with closing(pool, sweep):

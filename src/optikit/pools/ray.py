@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from optikit.adapters.ray import TaskActor, cluster, here, node_ids, require
 from optikit.adapters.ray_reservation import Reservation, on_node
 from optikit.errors import DoesNotFit, OptikitError
-from optikit.pools.base import Closed, Pool, Resources, Sweep
+from optikit.pools.base import Closed, OpenPool, Resources, Sweep
 
 __all__ = ["POOLS"]
 
@@ -131,7 +131,7 @@ class RayPools:
         reserve: Resources | None = None,
         sweep: Sweep | None = None,
         workers: int | None = None,
-    ) -> Iterator[Pool]:
+    ) -> Iterator[OpenPool]:
         """A pool whose actors, and whose placement group, end with it."""
         pool = _RayPool(stage, reserve, workers or _MOST_TASKS)
         try:

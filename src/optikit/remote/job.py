@@ -48,6 +48,11 @@ def list_remote_jobs(address: str) -> list[dict[str, Any]]:
     ]
 
 
+def _drivers(cluster: RayJobs) -> dict[str, str]:
+    """The last driver's Ray job of each job, by the job's id."""
+    return {job.metadata[JOB]: job.id for job in cluster.all() if JOB in job.metadata}
+
+
 def _simulated(job: RayJob) -> bool:
     return job.metadata.get(SIMULATED) == "true"
 
@@ -87,7 +92,7 @@ class RemoteJob:
         job_id = new_id() if job_id is None else checked_id(job_id)
         cluster = RayJobs(address)
         name = send(cluster, spec, job_id, home=home, pool=pool, python=python)
-        return cls(cluster, job_id, name)
+        return cls(cluster, job_id, _drivers(cluster).get(job_id, name))
 
     @classmethod
     def open(cls, job_id: str, address: str) -> RemoteJob:
@@ -98,7 +103,7 @@ class RemoteJob:
             ClusterError: the cluster cannot be reached, or refused.
         """
         cluster = RayJobs(address)
-        names = {job.metadata[JOB]: job.id for job in cluster.all() if JOB in job.metadata}
+        names = _drivers(cluster)
         ids = list(names)
         matches = [known for known in ids if known.startswith(job_id)]
         if job_id == "last" and ids:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from optikit.adapters.ray_jobs import DuplicateJob, RayJobs
 from optikit.archive import digest_of
+from optikit.core.redact import Redactor, secrets_in
 from optikit.engines import ENGINES
-from optikit.errors import BadInput, ClusterError
+from optikit.errors import BadInput, ClusterError, UnsafeInput
 from optikit.remote.parcel import SUBMISSION_FILE, sent_with, write_parcel
 from optikit.spec.job import OptimizationJob
 from optikit.spec.submission import Submission
@@ -43,9 +44,11 @@ def send(
 
     Raises:
         BadInput: the id is taken by another spec, or the spec names what only this machine has.
+        UnsafeInput: the spec holds a secret of the environment.
         ClusterError: the cluster cannot be reached, or refused.
     """
     simulated = ENGINES.load(spec.engine.name).facts.simulated
+    _refuse_secrets(spec)
     _refuse_local(spec, home, simulated)
     digest = digest_of(spec)
     name = job_id if run == 1 else f"{job_id}.r{run}"  # no id has a dot
@@ -92,6 +95,15 @@ def _upload(
             parcel,
             labels,
             {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
+        )
+
+
+def _refuse_secrets(spec: OptimizationJob) -> None:
+    held = Redactor(secrets_in(os.environ)).held_by(spec.model_dump_json())
+    if held:
+        raise UnsafeInput(
+            f"the job spec holds the value of {', '.join(held)}, and all who use the cluster can "
+            "read it; leave it out: secrets are those of the cluster's own environment"
         )
 
 

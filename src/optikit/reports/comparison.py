@@ -74,12 +74,12 @@ def _shipped(archive: JobArchive, facts: Mapping[str, Any]) -> Trial | None:
 
 
 def _said(shipped: list[Trial | None], ids: tuple[str, str], same: bool) -> tuple[str, str, str]:
-    ends = [_per_device(trial) for trial in shipped]
+    mine, theirs = (_per_device(trial) for trial in shipped)
     if not same:
         return "not comparable", "unclear", "The jobs asked for different workloads or SLOs."
-    if ends[0] is None or ends[1] is None:
+    if mine is None or theirs is None:
         return "not comparable", "unclear", "One of the jobs has no rate that holds its SLO."
-    (low, rate, high), (other_low, other_rate, other_high) = ends
+    (low, rate, high), (other_low, other_rate, other_high) = mine, theirs
     ratio = f"{other_rate / rate:.2f} times the rate per device"
     if other_low > high or other_high < low:
         first = ids[1] if other_rate > rate else ids[0]
@@ -113,7 +113,7 @@ def _rates(facts: list[dict[str, Any]], shipped: list[Trial | None]) -> list[_Ro
                 (trial.of or trial.id) if trial else None,
             )
         )
-    return [(name, *values) for name, *values in zip(_RATE_ROWS, *columns, strict=True)]  # type: ignore[misc]
+    return [(name, *values) for name, *values in zip(_RATE_ROWS, *columns, strict=True)]
 
 
 def _corners(facts: list[dict[str, Any]]) -> list[_Row]:

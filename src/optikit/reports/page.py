@@ -276,7 +276,8 @@ def _tuning(
 
 
 def _quality(facts: Mapping[str, Any]) -> Section | None:
-    text, tables = [], ()
+    text: list[str] = []
+    tables: tuple[Table, ...] = ()
     for verdict in facts["quality"]:
         text.append(f"{_quality_words(verdict)} ({verdict['reason']}).")
         if verdict["divergence"]:

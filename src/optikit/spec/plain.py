@@ -42,7 +42,7 @@ def must_be_plain(data: Any, what: str) -> None:
             for key in value:
                 if isinstance(key, str) and _problem(key) is not None:
                     raise SpecError(f"{what}: a key of '{path or '(whole)'}': {_problem(key)}")
-            inner = [(str(key), each) for key, each in value.items()]
+            inner = [(str(key) or "''", each) for key, each in value.items()]
         elif isinstance(value, list | tuple):
             inner = [(str(place), each) for place, each in enumerate(value)]
         else:

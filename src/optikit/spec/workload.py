@@ -63,7 +63,9 @@ class Length(Spec):
             ):
                 raise ValueError(f"{key} must be a number, found {data[key]!r}")
         kind, given = data.get("distribution", "fixed"), dict(data)
-        needed = {"uniform": {"low", "high"}, "fixed": {"mean"}}.get(kind, {"mean", "std", "high"})
+        needed = {"uniform": {"low", "high"}, "fixed": {"mean"}}.get(
+            str(kind), {"mean", "std", "high"}
+        )
         if kind in _DISTRIBUTIONS and not needed <= set(given):
             lacks = ", ".join(sorted(needed - set(given)))
             raise ValueError(f"a {kind} length lacks {lacks}; a length is {_LENGTH_FORMS}")

@@ -54,9 +54,9 @@ class Tune:
                     avoided += search.avoided
                 if not plan.simulated:
                     usage[variant] = used
-            used = _compare(tools, inputs, plan, measured, trials)
-            if used is not None and not plan.simulated:
-                usage["finalists"] = used
+            again = _compare(tools, inputs, plan, measured, trials)
+            if again is not None and not plan.simulated:
+                usage["finalists"] = again
         except BudgetExceeded as error:
             stopped = str(error)
             tools.journal.event("note", text=f"tuning ends early: {stopped}")

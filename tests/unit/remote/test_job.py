@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from optikit.errors import BadInput, Cancelled, ClusterError, StageFailed, UnknownName
+from optikit.errors import (
+    BadInput,
+    Cancelled,
+    ClusterError,
+    StageFailed,
+    UnknownName,
+    UnsafeInput,
+)
 from optikit.remote import job as module
 from optikit.remote.job import RemoteJob, list_remote_jobs
 from optikit.spec.job import OptimizationJob
@@ -14,7 +21,7 @@ from tests.ray_cluster import ClusterDouble
 from tests.specs import small_plan
 
 PLAN = small_plan(engine="simulated")
-FACTS = {
+FACTS: dict[str, Any] = {
     "id": "job-1", "state": "running", "exit_code": None, "verdict": None, "message": "",
     "bundle": "/h/bundles/job-1", "corners": {},
 }  # fmt: skip
@@ -59,6 +66,15 @@ def test_a_job_goes_in_under_its_own_id_with_nothing_secret(
 def test_a_second_submission_is_the_same_job(cluster: ClusterDouble) -> None:
     assert submit().name == submit().name == "job-1"
     assert len(cluster.sent) == 1
+
+
+def test_a_spec_that_holds_a_secret_of_the_sender_stays_here(
+    cluster: ClusterDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_of_mine")
+    with pytest.raises(UnsafeInput, match="value of HF_TOKEN"):
+        submit(spec=spec(model={"name": "hf_secret_of_mine"}))
+    assert cluster.sent == []
 
 
 def test_an_id_of_another_spec_is_refused(cluster: ClusterDouble) -> None:
@@ -236,6 +252,7 @@ def test_resume_sends_the_same_job_with_a_new_driver(cluster: ClusterDouble) -> 
     assert (again.id, again.name) == ("job-1", "job-1.r2")
     assert [sent["told"]["job"] for sent in cluster.sent] == ["job-1", "job-1"]
     assert cluster.sent[1]["told"]["home"] == "/h"
+    assert submit().name == "job-1.r2", "the same id again follows the last driver"
     cluster.plans(again.name, PLAN)
     cluster.becomes(again.name, "FAILED", -9)
     assert RemoteJob.open("job-1", "http://head:8265").resume().name == "job-1.r3"

@@ -53,7 +53,9 @@ def test_a_search_without_a_rate_or_of_another_variant_is_none() -> None:
 def test_it_is_drawn_and_named(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     spaces: dict[Variant, ResolvedSpace] = {"baseline": SPACE}
-    beside = {"baseline": blind_searches(small_plan(), "baseline", [earlier("random")])}
+    beside: dict[Variant, Any] = {
+        "baseline": blind_searches(small_plan(), "baseline", [earlier("random")])
+    }
     written = write_tuning_plots(tmp_path, search(), spaces, (), False, elsewhere=beside)
     text = "\n".join(ET.parse(written[0]).getroot().itertext())
     assert "random, in an earlier job" in text

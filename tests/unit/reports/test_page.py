@@ -59,7 +59,12 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobArchive:
     default = trial("b0", 2.0, purpose="benchmark")
     for one in (default, trial("t0", 3.0, predicted_rps=4.0), trial("t1", None, state="pruned")):
         made.event("trial", trial=one)
-    failure = {"rate": None, "state": "failed", "error": "a | b <script>", "cause": "crash"}
+    failure: dict[str, Any] = {
+        "rate": None,
+        "state": "failed",
+        "error": "a | b <script>",
+        "cause": "crash",
+    }
     made.event("trial", trial=trial("t2", **failure))
     made.event("teardown", stage="tune", workers_s=1.0, swept_s=0.5, returned_s=0.5, left=[])
     need = Need(key=f"{made.job_id}/tune-1", team="a", kind="cpu", devices=1, since_s=0.0)

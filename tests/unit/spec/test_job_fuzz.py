@@ -11,7 +11,7 @@ import pytest
 from optikit.api import Submitter
 from tests.mutations import bases, key_words, mutated, outcome
 
-COUNT, SEED = 1_000, 20_261
+COUNT, SEED = 2_500, 20_261
 LONGEST_S = 5.0
 """Of one spec, on a machine that does other things as well."""
 

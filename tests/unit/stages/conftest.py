@@ -12,5 +12,6 @@ __all__ = ["case"]
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attempts follow one another at once."""
+    """Attempts follow one another at once, and no disk is waited for."""
     monkeypatch.setattr(retries, "FIRST_PAUSE_S", 0.0)
+    monkeypatch.setenv("OPTIKIT_DISK_PATIENCE_S", "0")

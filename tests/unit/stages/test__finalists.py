@@ -75,8 +75,9 @@ def test_a_dead_engine_is_tried_once_more(search: FinalistSearch) -> None:
     search.done(launch, EngineDied("killed"), 3.0)
     assert not search.trials
     again = search.next(8)
-    assert again is launch
-    search.done(launch, EngineDied("killed"), 3.0)
+    assert again is not None
+    assert (again.trial_id, again.args[:3]) == (launch.trial_id, launch.args)
+    search.done(again, EngineDied("killed"), 3.0)
     (trial,) = search.trials
     assert (trial.state, trial.attempts) == ("failed", 2)
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from optikit.errors import OptikitError
+from optikit.errors import DiskFull, OptikitError
 from optikit.spec.record import Trial, TuneRecord
 from optikit.spec.serving import ServingConfig
 from optikit.stages.publish import STAGE, published_name
@@ -68,7 +68,7 @@ class Registry:
     def list(self) -> list[Any]:
         return []
 
-    def add(self, path: Path, name: str, version: None, tags: dict[str, str]) -> Any:
+    def add(self, path: Path, name: str, version: None, tags: dict[str, str], **_: Any) -> Any:
         return type("Registered", (), {"version": "5"})
 
 
@@ -130,11 +130,11 @@ def test_a_failure_leaves_no_half_bundle(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(f"optikit.stages.publish.{at}", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match="No space"):
         case.run()
     assert (case.bundle / "certificate.json").read_text() == before
     case.journal.job_id = "j2"
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match="No space"):
         case.run()
     assert [p.name for p in case.bundle.parent.iterdir()] == ["j1"]
 
