@@ -219,7 +219,8 @@ def cancelled(case: Case) -> int:
 
 
 def by_service(case: Case) -> None:
-    """Into the queue of a service."""
+    """Into the queue of a service. Inline: a worker process would look for real GPUs."""
+    case.pool = "inline"
     submitter = Submitter(case.world.home, case.pool)
     case.job = submitter.open(OptimizationJob.parse(case.spec))
     _serve(case)

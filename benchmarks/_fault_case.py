@@ -50,7 +50,9 @@ class Case:
 
     def submit(self) -> None:
         """Start the job."""
-        self.job = Submitter(self.world.home, self.pool).start(OptimizationJob.parse(self.spec))
+        job = Submitter(self.world.home, self.pool).start(OptimizationJob.parse(self.spec))
+        assert isinstance(job, Job)  # no cluster's address was given
+        self.job = job
 
     def news(self) -> list[Event]:
         """Events since the last look; now and then the job's processes are looked at as well."""

@@ -130,11 +130,12 @@ def _digest(
 
 def _last(probe: Probe, events: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The last word on a probe: an earlier attempt had one of the same number."""
-    for event in reversed(events):
+    found: Mapping[str, Any] | None = None
+    for event in events:
         facts = event.get("probe")
         if isinstance(facts, dict) and facts.get("number") == probe.number:
-            return event
-    return None
+            found = event
+    return found
 
 
 def _figures(
