@@ -120,6 +120,9 @@ def test_bad_specs_are_the_teams_to_mend(home: Path, tmp_path: Path) -> None:
         refused = by_command(home, "submit", real, *at, code=2)
         assert "unheard-of" in refused.stderr
         assert str(home) not in refused.stderr
+        for path in ("/etc", str(home / "teams"), "../other", "/proc/self/environ"):
+            outside = spec_file(tmp_path, {**SPEC, "dataset": {"path": path}})
+            assert "dataset.path" in by_command(home, "submit", outside, *at, code=2).stderr
         assert by_command(home, "list", *at, "--json").stdout.strip() == "[]"
 
 
