@@ -32,19 +32,20 @@ def ray_nodes(folder: Path, *nodes: str, patience_s: float = 150.0) -> Iterator[
     """
     for attempt in (1, 2):
         file = folder / f"ray-{attempt}.jsonl"
-        process = subprocess.Popen(
-            [sys.executable, __file__, str(file), *nodes],
-            stdin=subprocess.PIPE,
-            stdout=(folder / f"ray-{attempt}.log").open("ab"),
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "RAY_AUTH_MODE": "disabled"},
-            start_new_session=True,
-        )
+        with (folder / f"ray-{attempt}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, __file__, str(file), *nodes],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+                start_new_session=True,
+            )
         group = group_of(process.pid, "ray of several nodes")
         try:
             until = time.monotonic() + patience_s
             while time.monotonic() < until and process.poll() is None:
-                if file.exists() and file.read_text().endswith("\n"):
+                if file.exists() and file.read_text().count("\n") > 1:
                     yield RayNodes(file, process)
                     return
                 time.sleep(0.2)

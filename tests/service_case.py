@@ -20,7 +20,7 @@ SPEC: dict[str, Any] = {
     "engine": {"name": "simulated", "flags": {"seed": 3}},
     "compute": {"sku": "H100_2"},
     "workload": {"prompt_tokens": 1200, "output_tokens": 80},
-    "slo": ["p95(e2e) <= 500 ms"],
+    "slo": ["p95(e2e) <= 2 s"],
 }
 """A job in virtual time: seconds, no devices."""
 

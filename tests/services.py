@@ -106,4 +106,4 @@ def wait_until(job: ServedJob, true: Callable[[dict[str, Any]], bool], seconds: 
         if true(status):
             return status
         assert time.monotonic() < until, status
-        time.sleep(0.1)
+        time.sleep(0.3)

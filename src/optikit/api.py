@@ -38,6 +38,7 @@ from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
 from optikit.remote.job import RemoteJob, list_remote_jobs
+from optikit.remote.send import check_portable
 from optikit.reports.check import check_archive
 from optikit.runner import EVALUATOR
 from optikit.runners import RUNNERS
@@ -108,9 +109,12 @@ def export_job(
         job_id: None: a new one.
 
     Raises:
-        BadInput: no such export, no id, or the system cannot take this job.
+        BadInput: no such export, no id, a path of this machine's folder, or the system cannot take
+            this job.
+        UnsafeInput: the spec holds a secret of the environment.
     """
     export = EXPORTS.load(name)
+    check_portable(job)
     return export.render(job, new_id() if job_id is None else checked_id(job_id), settings)
 
 

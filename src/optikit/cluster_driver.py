@@ -23,7 +23,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from optikit.adapters.output import redact_output
 from optikit.core.eventlines import event_line
+from optikit.core.redact import Redactor, secrets_in
 from optikit.errors import BadInput, Cancelled, OptikitError
 from optikit.remote.parcel import arrived
 
@@ -207,12 +209,13 @@ def _print(kind: str, **facts: Any) -> None:
 
 
 def _write(line: str) -> None:
-    """In one piece: workers' output is printed at the same time."""
+    """In one piece, for workers' output is printed at the same time, and without secrets."""
     sys.stdout.flush()
-    data = line.encode()
+    data = Redactor(secrets_in(os.environ)).text(line).encode()
     while data:
         data = data[os.write(1, data) :]
 
 
 if __name__ == "__main__":
+    redact_output()
     sys.exit(main(sys.argv[1:]))

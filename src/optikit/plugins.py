@@ -23,14 +23,14 @@ __all__ = ["Room"]
 T = TypeVar("T")
 
 
-@functools.lru_cache(maxsize=4)
-def _points(path: tuple[str, ...]) -> EntryPoints:
+@functools.lru_cache(maxsize=64)
+def _points(group: str, path: tuple[str, ...]) -> EntryPoints:
     """Entry points of all installed packages; what is installed later, the next process sees.
 
     Args:
         path: ``sys.path``, which they depend on.
     """
-    return entry_points()
+    return entry_points(group=group)
 
 
 class Room(Generic[T]):
@@ -62,7 +62,7 @@ class Room(Generic[T]):
         ]
 
     def _installed(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in _points(tuple(sys.path)).select(group=self.package)}
+        return {point.name: point for point in _points(self.package, tuple(sys.path))}
 
     def names(self) -> list[str]:
         """All known names, sorted; imports none of them."""

@@ -101,7 +101,7 @@ def _check_events(content: bytes) -> None:
     """Refuse what is too deep, too much, or says more than it writes; nothing is built here."""
     depth = values = 0
     for event in yaml.parse(content, Loader=yaml.CSafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 0
         if isinstance(event, yaml.AliasEvent):
             raise _Refused(f"line {line}: aliases (*{event.anchor}) are not read; write it out")
         if isinstance(event, yaml.CollectionStartEvent):

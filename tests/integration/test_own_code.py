@@ -33,6 +33,13 @@ class OwnConfig(LlamaConfig):
     model_type = "llama"
 """
 
+MODELING = """
+from transformers import LlamaForCausalLM
+from .configuration_own import OwnConfig
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+"""
+
 
 @pytest.fixture
 def ran(tmp_path: Path) -> Path:
@@ -45,9 +52,13 @@ def model(tmp_path: Path, ran: Path) -> Path:
     folder = tmp_path / "own"
     shutil.copytree(tiny_llama(ROOT / ".cache" / "models" / "tiny-llama"), folder)
     config = json.loads((folder / "config.json").read_text())
-    config["auto_map"] = {"AutoConfig": "configuration_own.OwnConfig"}
+    config["auto_map"] = {
+        "AutoConfig": "configuration_own.OwnConfig",
+        "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
+    }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "configuration_own.py").write_text(CODE.format(ran=str(ran)))
+    (folder / "modeling_own.py").write_text(MODELING)
     return folder
 
 

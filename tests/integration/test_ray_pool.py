@@ -28,16 +28,20 @@ class TestRay(PoolContract):
 
 
 ACTOR_WITH_AN_ENVIRONMENT = """
-import ray
+import ray, signal
 from optikit.adapters.ray import cluster
+stop = lambda *_: None
+signal.signal(signal.SIGTERM, stop)
 with cluster(None):
+    assert signal.getsignal(signal.SIGTERM) is stop, "Ray's own action ends a driver without a word"
     where = ray.remote(runtime_env={"env_vars": {"A": "1"}})(lambda: __import__("sys").executable)
     print(ray.get(where.remote(), timeout=90))
 """
 
 
 def test_workers_with_an_environment_start_from_a_path_with_a_space(tmp_path: Path) -> None:
-    """Ray Tune gives its actors one: in such a folder they never came up."""
+    """Ray Tune gives its actors one: in such a folder they never came up. And a driver that is
+    told to stop while it has a Ray says so in its own words."""
     folder = tmp_path / "a folder"
     folder.symlink_to(sys.prefix)
     python = folder / "bin/python"

@@ -28,10 +28,12 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 LONG: dict[str, Any] = {
     **SPEC,
     "flow": "tune",
-    "flow_params": {"num_trials": 40, "space": {"tensor_parallel": [1, 2]}},
+    "flow_params": {"num_trials": 10, "space": {"tensor_parallel": [1, 2]}},
+    "workload": {"prompt_tokens": 128, "output_tokens": 16},
+    "method": {"name": "doubling", "requests_per_probe": 60, "max_probes": 6},
     "tuner": {"name": "random", "finalists": 0, "racing": False},
 }
-"""Some ten seconds of a driver's life."""
+"""Long enough to be killed in the middle of."""
 FINAL = ("done", "negative", "inconclusive")
 
 
@@ -126,7 +128,7 @@ def test_the_service_is_killed_and_every_job_ends_once(home: Path) -> None:
     token = add_team(home, "a")
     with running_service(home) as service:
         server = service.server(token)
-        sent = [server.submit(LONG, 0, f"key-{number}") for number in range(4)]
+        sent = [server.submit(LONG, 0, f"key-{number}") for number in range(3)]
         wait_until(sent[0], lambda s: s["state"] == "running")
         archive = archive_of(home, "a", sent[0])
         until = time.monotonic() + 60
@@ -137,17 +139,17 @@ def test_the_service_is_killed_and_every_job_ends_once(home: Path) -> None:
     assert ran(archive) == ["running"], "it was killed in the middle of the job"
     with running_service(home) as service:
         server = service.server(token)
-        again = [server.submit(LONG, 0, f"key-{number}") for number in range(4)]
+        again = [server.submit(LONG, 0, f"key-{number}") for number in range(3)]
         assert [job.id for job in again] == [job.id for job in sent]
         for job in again:
-            wait_until(job, lambda s: s["state"] in FINAL, 200)
+            wait_until(job, lambda s: s["state"] in FINAL, 240)
             archive = archive_of(home, "a", job)
             first, last = ran(archive)
             assert first == "running"
             assert last in FINAL
             assert len(trials_of(archive)) == len(set(trials_of(archive)))
             assert job.result().summary["id"] == job.id
-        assert len(jobs(home / "teams/a")) == 4
+        assert len(jobs(home / "teams/a")) == 3
         wait_for_ends(home, service, token)
     assert leftovers(home / "teams/a") == []
 
@@ -225,7 +227,7 @@ def test_a_running_and_a_waiting_job_are_cancelled_and_resumed(home: Path) -> No
                     assert time.monotonic() < until
                     time.sleep(0.1)
         for job in sent:
-            wait_until(job, lambda s: s["state"] in FINAL, 200)
+            wait_until(job, lambda s: s["state"] in FINAL, 240)
         trials = trials_of(archive_of(home, "a", sent[0]))
         assert trials[: len(finished)] == finished
         assert len(trials) == len(set(trials)), "no finished trial ran again"
@@ -244,7 +246,7 @@ def test_sigterm_ends_the_service_alone(home: Path) -> None:
         os.kill(pid, 0)  # raises where the driver is gone
     with running_service(home) as service:
         job = service.server(token).job("last")
-        wait_until(job, lambda s: s["state"] in FINAL, 200)
+        wait_until(job, lambda s: s["state"] in FINAL, 240)
     assert len(ran(archive_of(home, "a", job))) == 2
 
 

@@ -85,6 +85,8 @@ class TestPostgres(BookContract):
         return Database(book.home, self.url)
 
 
+# psycopg's word on a connection that its server ended, and that SQLAlchemy dropped
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_server_that_goes_away_is_an_error_and_comes_back(
     tmp_path: Path, url: str, cluster: Path
 ) -> None:

@@ -200,6 +200,18 @@ def test_a_signal_before_the_job_began_is_a_cancel(
     assert (code, states(events)) == (130, ["starting", "cancelled"])
 
 
+def test_no_secret_of_the_cluster_is_said(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log is for all who use the cluster."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret_of_the_cluster")
+    folder = tmp_path / "hf_secret_of_the_cluster.json"
+    assert cluster_driver.main([str(folder)]) == 2
+    said = capfd.readouterr().out
+    assert "cannot read the submission" in said
+    assert "hf_secret" not in said
+
+
 def test_the_check_on_arrival_needs_the_standard_library_alone() -> None:
     """What is missing on a cluster can only be said by what does not need it."""
     code = """

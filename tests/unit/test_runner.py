@@ -212,7 +212,9 @@ def test_standing_in_line_costs_none_of_the_budget(
     plan = small_plan(flow="benchmark", budget={"wall_time_s": 100.0})
     job = JobArchive.create(archive.home, plan, {})
     clock = [1000.0]
-    monkeypatch.setattr("optikit.journal.time.time", lambda: clock[0])
+    for module in ("journal", "archive"):
+        at = f"optikit.{module}.now"
+        monkeypatch.setattr(at, lambda: {"t": clock[0], "up": clock[0], "boot": "b"})
     job.event("state", state="running", pid=1)
     clock[0] += 10.0
     need = Need(key="k", team="a", kind="cpu", devices=1, since_s=0.0)

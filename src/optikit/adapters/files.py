@@ -10,8 +10,8 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from optikit.errors import BadInput, UnsafeInput
 
@@ -49,7 +49,7 @@ def inside(path: Path, roots: Sequence[str] | None, key: str) -> Path:
 
 
 @contextmanager
-def open_inside(path: Path, roots: Sequence[str] | None, key: str) -> Iterator[BinaryIO]:
+def open_inside(path: Path, roots: Sequence[str] | None, key: str) -> Iterator[BufferedReader]:
     """A regular file, opened and then held against the roots by what was opened.
 
     Raises:

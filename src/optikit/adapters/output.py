@@ -98,5 +98,5 @@ def redact_output() -> None:
     """From here on stdout and stderr of this process show no secret of its environment."""
     known = Redactor(secrets_in(os.environ))
     if known.values:
-        sys.stdout = RedactedStream(sys.stdout, known)  # type: ignore[assignment]
-        sys.stderr = RedactedStream(sys.stderr, known)  # type: ignore[assignment]
+        sys.stdout = RedactedStream(sys.stdout, known)
+        sys.stderr = RedactedStream(sys.stderr, known)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -126,6 +128,7 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
     if ray.is_initialized():  # a test session's own cluster
         yield
         return
+    stops = _action_on_sigterm()
     for attempt in range(1, attempts + 1):
         try:
             ray.init(
@@ -142,10 +145,18 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
             if attempt == attempts:
                 where = f"the cluster at {address}" if address else "a local Ray"
                 raise OptikitError(f"could not reach {where}: {error}") from error
+    if stops is not None:
+        signal.signal(signal.SIGTERM, stops)  # Ray put sys.exit in its place
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _action_on_sigterm() -> Any:
+    """What this process does on SIGTERM; None where it cannot be set: not in the main thread."""
+    main = threading.current_thread() is threading.main_thread()
+    return signal.getsignal(signal.SIGTERM) if main else None
 
 
 def _is_here(address: str | None) -> bool:

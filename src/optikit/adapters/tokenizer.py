@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from optikit.adapters.jinja2 import template_error
 from optikit.core.calibration import TokenStatistics
 from optikit.core.chats import Chat
 from optikit.errors import BadInput, DatasetError, OptikitError
@@ -96,8 +97,7 @@ class ModelTokenizer:
                 "plain text in dataset.text_field, give a dataset of plain text, or use the "
                 "model's instruction-tuned version"
             )
-        # jinja2 is imported by one file only, and transformers has it at hand
-        refusal = transformers().utils.chat_template_utils.jinja2.TemplateError
+        refusal = template_error()
         try:
             text = self._tokenizer.apply_chat_template(
                 [dict(message) for message in chat.messages],

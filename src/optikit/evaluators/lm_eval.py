@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from optikit.adapters.jinja2 import sandbox, template_error
 from optikit.errors import BadInput, EngineError, OptikitError, UnknownName, nearest
 from optikit.evaluators._task_file import shipped, task_config, with_own_data
 from optikit.spec.endpoint import Endpoint
@@ -87,7 +88,6 @@ class LmEval:
         permit: Permit = ANYTHING,
     ) -> tuple[ItemScores, ...]:
         """As evaluators/base.py."""
-        from jinja2 import TemplateError
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
 
@@ -115,7 +115,7 @@ class LmEval:
             known = TaskManager(include_defaults=any(isinstance(task, str) for task in own))
             try:
                 known.load(own)  # what cannot be loaded is not the server's fault
-            except (*_UNLOADABLE, TemplateError) as error:
+            except (*_UNLOADABLE, template_error()) as error:
                 raise BadInput(
                     f"quality.tasks: {', '.join(tasks)} cannot be loaded: "
                     f"{type(error).__name__}: {error}"
@@ -184,16 +184,9 @@ def _few(text: str, longest: int = 400) -> str:
 def _sandboxed_templates() -> Iterator[None]:
     """A task's Jinja templates are data: they may not reach Python's inside."""
     import lm_eval.utils
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     plain = lm_eval.utils.env
-    guarded = ImmutableSandboxedEnvironment(
-        loader=plain.loader,
-        undefined=plain.undefined,
-        keep_trailing_newline=plain.keep_trailing_newline,
-    )
-    guarded.filters.update(plain.filters)
-    lm_eval.utils.env = guarded
+    lm_eval.utils.env = sandbox(plain)
     try:
         yield
     finally:

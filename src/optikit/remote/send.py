@@ -16,7 +16,7 @@ from optikit.remote.parcel import SUBMISSION_FILE, sent_with, write_parcel
 from optikit.spec.job import OptimizationJob
 from optikit.spec.submission import Submission
 
-__all__ = ["FLOW", "JOB", "MODEL", "SIMULATED", "STOP_WAIT_S", "send"]
+__all__ = ["FLOW", "JOB", "MODEL", "SIMULATED", "STOP_WAIT_S", "check_portable", "send"]
 
 JOB, FLOW, MODEL = "optikit_job", "optikit_flow", "optikit_model"
 SIMULATED = "optikit_simulated"
@@ -47,9 +47,7 @@ def send(
         UnsafeInput: the spec holds a secret of the environment.
         ClusterError: the cluster cannot be reached, or refused.
     """
-    simulated = ENGINES.load(spec.engine.name).facts.simulated
-    _refuse_secrets(spec)
-    _refuse_local(spec, home, simulated)
+    simulated = check_portable(spec, home)
     digest = digest_of(spec)
     name = job_id if run == 1 else f"{job_id}.r{run}"  # no id has a dot
     found = cluster.find(name)
@@ -96,6 +94,19 @@ def _upload(
             labels,
             {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)},
         )
+
+
+def check_portable(spec: OptimizationJob, home: str | None = None) -> bool:
+    """Whether the job is simulated; nothing in it may be of this machine alone.
+
+    Raises:
+        BadInput: a path that leads somewhere only from this machine's working folder.
+        UnsafeInput: the value of a secret of the environment.
+    """
+    simulated = ENGINES.load(spec.engine.name).facts.simulated
+    _refuse_secrets(spec)
+    _refuse_local(spec, home, simulated)
+    return simulated
 
 
 def _refuse_secrets(spec: OptimizationJob) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from optikit.errors import OptikitError
+from optikit.adapters.jinja2 import page_templates
 from optikit.reports.page import Page
 
 __all__ = ["as_html", "as_json", "as_markdown"]
@@ -38,23 +38,9 @@ def as_json(page: Page) -> str:
 
 
 def _rendered(template: str, page: Page) -> str:
-    try:
-        import jinja2
-    except ModuleNotFoundError:
-        raise OptikitError(
-            "a report needs jinja2, which is not installed: pip install 'optikit[report]'; "
-            "--format json needs nothing"
-        ) from None
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=jinja2.select_autoescape(("html.j2",)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        keep_trailing_newline=True,
-    )
+    environment = page_templates(Path(__file__).parent / "templates")
     environment.filters |= {"inside": _inside, "line": _line, "cell": _cell}
-    return environment.get_template(template).render(page=page)
+    return str(environment.get_template(template).render(page=page))
 
 
 def _inside(path: Path) -> str:

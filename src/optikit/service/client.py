@@ -148,7 +148,8 @@ class Server:
         body = answer.body if isinstance(answer.body, dict) else {}
         if answer.status < 300 and body:
             return body
-        told = body.get("error") if isinstance(body.get("error"), dict) else {}
+        error = body.get("error")
+        told: dict[str, Any] = error if isinstance(error, dict) else {}
         said = str(told.get("message") or answer.text or "no reason given")
         if answer.status == 401:
             raise BadInput(f"{self.url} refuses the token: {said}. Renew it: optikit login URL")

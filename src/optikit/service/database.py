@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from optikit.errors import ArchiveError, BadInput
+from optikit.errors import ArchiveError, BadInput, OptikitError
 from optikit.spec.database import without_password
 from optikit.spec.queue import QueuedJob, Team
 
@@ -109,6 +109,14 @@ class Database:
         """Whether it is a file of the home, and moves with it."""
         self._shown = url.partition("?")[0] if url else str(self.home / "service.db")
         self._engine = _engine(url, self.home)
+        try:
+            self._prepare()
+        except OptikitError:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        """Make the tables, or see that they are ours."""
         with self._begin() as database:
             if not sa.inspect(database).has_table(_FACTS.name):
                 _ALL.create_all(database)

@@ -42,14 +42,13 @@ def reconcile(database: Database) -> list[str]:
         if not JobArchive(Path(row.home), row.id).journal.exists():
             database.set_state(row.id, "ended")
             said.append(f"job {row.id} of {row.team} has no archive any more; it is ended")
-    for entry in database.team_entries():
-        home = database.home_of(entry.team.name)
-        known = database.ids(entry.team.name)
-        for archive in jobs(home):
+    for team in (entry.team.name for entry in database.team_entries()):
+        known = database.ids(team)
+        for archive in jobs(database.home_of(team)):
             if archive.job_id not in known and is_id(archive.job_id):
                 state = _state(archive)
-                _adopt(database, archive, entry.team.name, state)
-                said.append(f"job {archive.job_id} of {entry.team.name} was found as {state}")
+                _adopt(database, archive, team, state)
+                said.append(f"job {archive.job_id} of {team} was found as {state}")
     return said
 
 

@@ -63,8 +63,8 @@ def _line(root: type[BaseModel], problem: Any) -> str:
         hint = f"did you mean '{close[0]}'?" if close else f"known keys: {', '.join(sorted(known))}"
         return f"unknown key '{path}', {hint}"
     if problem["type"] == "invalid_key":
-        known = ", ".join(sorted(_fields_at(root, problem["loc"][:-1])))
-        return f"key '{path}' is no word but {type(problem['input']).__name__}; known keys: {known}"
+        keys = ", ".join(sorted(_fields_at(root, problem["loc"][:-1])))
+        return f"key '{path}' is no word but {type(problem['input']).__name__}; known keys: {keys}"
     if problem["type"] == "missing":
         return f"'{path}' is missing"
     message = problem["msg"].removeprefix("Value error, ")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from optikit.adapters import files
 from optikit.adapters.files import copy_inside, inside, open_inside
 from optikit.errors import BadInput, UnsafeInput
 
@@ -77,7 +76,7 @@ def test_a_file_is_read_from_what_was_checked(
 
     with open_inside(root / "a.txt", [str(root)], "k") as file:
         assert file.read() == b"inside"
-    monkeypatch.setattr(files.os, "open", swapped)
+    monkeypatch.setattr(os, "open", swapped)
     with (
         pytest.raises(UnsafeInput, match="leads outside"),
         open_inside(root / "a.txt", [str(root)], "k"),

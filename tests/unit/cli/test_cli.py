@@ -86,7 +86,10 @@ def test_the_table_shows_every_default_and_the_shapes_source(
         ({"budgett": {}}, ["budgett", "budget"]),
         ({"flow": "tune", "flow_params": {"recipe": "int_w8a9"}}, ["unknown recipe", "int_w8a8"]),
         ({"slo": "p95(tpot) <= 1 s", "workload": {"output_tokens": 1}}, ["output_tokens: 1"]),
-        ({"engine": {"flags": {"trust-remote-code": True}}}, ["trust-remote-code", "foreign code"]),
+        (
+            {"engine": {"flags": {"trust-remote-code": True}}},
+            ["trust-remote-code", "model.trust_remote_code"],
+        ),
         ({"slo": "p95(e2e) <= 0 ms"}, ["above 0"]),
         ({"workload": {"prompt_tokens": 100_000}}, ["context of 8192"]),
         ({"model": {"name": "unheard-of"}}, ["optikit models add PATH --name unheard-of"]),

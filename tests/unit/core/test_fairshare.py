@@ -87,7 +87,7 @@ def test_usage_is_the_integral_of_its_docstring() -> None:
 
 
 def test_a_stage_that_takes_longer_than_expected_excuses_no_other() -> None:
-    queue = fair((2,))
+    queue = fair((2,), horizon_s=100 * HOUR)
     queue.submit(need("late", "a", expected_s=HOUR))
     queue.submit(need("long", "a", expected_s=20 * HOUR))
     starts(queue)
@@ -121,7 +121,7 @@ def test_a_device_hour_counts_the_same_on_every_kind() -> None:
 
 
 def test_what_runs_is_charged_with_what_it_is_expected_to_take() -> None:
-    queue = fair((1, 1, 1))
+    queue = fair((1, 1, 1), horizon_s=100 * HOUR)
     queue.submit(need("a long one", "a", expected_s=9 * HOUR))
     queue.submit(need("a short one", "b", expected_s=HOUR))
     starts(queue)
@@ -356,71 +356,33 @@ def test_everything_starts_once_and_no_node_holds_more_than_it_has(
     assert not any(held.values())
 
 
-# ---- what was before, and nodes that come and go
+def test_what_runs_is_charged_within_the_horizon() -> None:
+    """A long stage costs its team no devices long before it used them."""
+    queue = fair((1,), horizon_s=HOUR)
+    queue.submit(need("long", "a", expected_s=9 * HOUR))
+    starts(queue)
+    assert queue.level("a", 0.0) == pytest.approx(HOUR)
+    assert queue.level("a", HOUR) == pytest.approx(2 * HOUR, rel=0.03)
 
 
-def test_what_runs_already_is_adopted() -> None:
-    queue = fair((8,))
-    queue.adopt(need("old", "a", 6), "H100-0", began_s=0.0)
-    queue.submit(need("new", "b", 4))
-    assert starts(queue) == []
-    assert queue.held("a", "H100") == 6
-    queue.end("old", HOUR)
-    assert starts(queue, HOUR) == ["new"]
-    with pytest.raises(BadInput, match="new waits or runs already"):
-        queue.adopt(need("new", "b", 4), "H100-0", began_s=0.0)
+def test_who_would_hold_much_more_than_its_part_comes_after_the_others() -> None:
+    """Of 16 devices two teams may hold 8 each; what nobody else can use is still given."""
+    queue = fair((16,), burst=1.0)
+    for number in range(4):
+        queue.submit(need(f"a{number}", "a", 4, expected_s=60.0))
+    queue.submit(need("b0", "b", 4, expected_s=50 * HOUR))
+    queue.submit(need("b1", "b", 4, expected_s=50 * HOUR))
+    assert starts(queue) == ["a0", "a1", "b0", "b1"]
 
 
-def test_what_runs_on_a_node_that_is_gone_counts_for_its_team_alone() -> None:
-    queue = fair((8,))
-    queue.adopt(need("old", "a", 8), "away", began_s=0.0)
-    queue.submit(need("new", "b", 8))
-    assert starts(queue) == ["new"]
-    assert queue.level("a", HOUR) > 0
-    queue.end("old", HOUR)
-
-
-@given(st.floats(0, 40), st.floats(0.1, 20), st.integers(1, 8))
-def test_what_is_remembered_counts_as_if_it_had_been_seen(
-    began: float, lasts: float, devices: int
-) -> None:
-    """A stage from its start to its end, and the same stage heard of afterwards."""
-    seen, told = fair((8,)), fair((8,))
-    seen.adopt(need("a0", "a", devices), "H100-0", began * HOUR)
-    end = (began + lasts) * HOUR
-    seen.end("a0", end)
-    told.remember("a", devices, began * HOUR, end)
-    later = end + 5 * HOUR
-    assert told.level("a", later) == pytest.approx(seen.level("a", later), rel=1e-6)
-
-
-def test_stages_remembered_in_any_order_count_the_same() -> None:
-    one, other = fair((8,)), fair((8,))
-    for queue, order in ((one, (0, 10)), (other, (10, 0))):
-        for began in order:
-            queue.remember("a", 4, began * HOUR, (began + 2) * HOUR)
-    assert one.level("a", 20 * HOUR) == pytest.approx(other.level("a", 20 * HOUR))
-
-
-def test_a_node_that_comes_is_used_and_one_that_went_is_not() -> None:
-    queue = fair((4,))
-    queue.submit(need("large", "a", 4))
-    assert starts(queue) == ["large"]
-    queue.set_nodes([Node(name="new", kind="H100", devices=8)])
-    queue.submit(need("next", "b", 8))
-    assert queue.next(0.0) == Start("next", "new")
-    queue.end("large", HOUR)
-    queue.submit(need("small", "a", 1))
-    assert starts(queue, HOUR) == []
-
-
-def test_what_a_vanished_node_was_reserved_for_waits_for_another() -> None:
-    queue = fair((8, 8))
-    for number in range(2):
-        queue.submit(need(f"a{number}", "a", 6, expected_s=HOUR, bound_s=HOUR))
-    queue.submit(need("wide", "b", 8))
-    assert starts(queue) == ["a0", "a1"]
-    queue.set_nodes(nodes(8))
-    queue.end("a0", HOUR)
-    queue.end("a1", HOUR)
-    assert starts(queue, HOUR) == ["wide"]
+def test_a_team_that_holds_nothing_is_never_put_last_for_what_it_asks() -> None:
+    """However small its part is: else a stage larger than that would wait for ever."""
+    queue = FairShare(nodes(8), [Team(name="a", weight=100.0), Team(name="b", weight=0.1)])
+    queue.submit(need("b0", "b", 8, expected_s=HOUR))
+    for number in range(3):
+        queue.submit(need(f"a{number}", "a", 8, expected_s=HOUR))
+    order = []
+    for hour in range(4):
+        order += starts(queue, hour * HOUR)
+        queue.end(order[-1], (hour + 1) * HOUR - 1.0)
+    assert "b0" in order

@@ -163,6 +163,15 @@ def test_the_command_line_writes_it(
     assert ray_job["metadata"]["name"].startswith("j2")
 
 
+def test_a_path_of_this_machines_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(spec(dataset={"path": "data/mine"}).model_dump(mode="json")))
+    assert main(["export", "rayjob", str(path)]) == 2
+    assert "dataset.path: data/mine is relative" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [

@@ -22,7 +22,9 @@ def simulated(sku: str, holds: bool = True, **compute: Any) -> Plan:
         "model": {"name": "qwen-2.5-7b"},
         "engine": {"name": "simulated", "hold_devices": holds},
         "compute": {"sku": sku, **compute},
-        "flow_params": {"recipe": ["int_w8a8", "int_w4a16"], "num_compression_trials": 2},
+        "flow_params": {
+            "recipe": ["int_w8a8", "int_w4a16"],
+        },
     }
     return Submitter().plan(OptimizationJob.parse(spec))
 
@@ -32,11 +34,12 @@ def held(plan: Plan) -> dict[str, int]:
 
 
 def test_each_stage_holds_the_devices_that_it_uses() -> None:
-    """Four candidates at once, one server of the default degree, trials on the whole SKU."""
+    """One candidate of each recipe at once, one server of the default degree, trials on the whole
+    SKU."""
     plan = simulated("H100_8")
     assert held(plan) == {
         "fetch": 0,
-        "compress": 4,
+        "compress": 2,
         "evaluate": 1,
         "benchmark": 1,
         "tune": 8,
@@ -49,7 +52,7 @@ def test_each_stage_holds_the_devices_that_it_uses() -> None:
 
 
 def test_compression_holds_no_more_than_the_sku_has() -> None:
-    assert held(simulated("A100_2"))["compress"] == 2
+    assert held(simulated("A100_1"))["compress"] == 1
 
 
 def test_on_paper_nothing_is_held() -> None:
@@ -72,7 +75,7 @@ def test_sizes_of_a_stage_are_the_jobs_to_choose() -> None:
     compress, fetch = stage_resources("compress", plan), stage_resources("fetch", plan)
     assert compress is not None
     assert fetch is not None
-    assert (compress.cpus, compress.memory_bytes) == (26, 200 * GIB)
+    assert (compress.cpus, compress.memory_bytes) == (13, 200 * GIB)
     assert (fetch.cpus, fetch.memory_bytes) == (1, 4 * GIB)
 
 

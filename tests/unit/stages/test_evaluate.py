@@ -229,7 +229,7 @@ def test_what_the_scores_depend_on_is_scored_anew(
     run(case, tmp_path / "1", GOOD, meter=meter)
     again = Engine()
     if part == "identity":
-        monkeypatch.setattr(Evaluator, part, lambda self, tasks: "other tasks")
+        monkeypatch.setattr(Evaluator, part, lambda self, tasks, permit: "other tasks")
     elif part == "texts":
         monkeypatch.setattr(Meter, "texts", lambda self: tuple(f"other {n}" for n in range(19)))
     else:

@@ -68,7 +68,7 @@ class Registry:
     def list(self) -> list[Any]:
         return []
 
-    def add(self, path: Path, name: str, version: None, tags: dict[str, str]) -> Any:
+    def add(self, path: Path, name: str, version: None, tags: dict[str, str], **_: Any) -> Any:
         return type("Registered", (), {"version": "5"})
 
 

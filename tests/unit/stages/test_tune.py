@@ -17,7 +17,6 @@ from optikit.core.load import Load
 from optikit.core.outcome import shipped_trial
 from optikit.core.timings import Timings
 from optikit.errors import (
-    BudgetExceeded,
     EngineDied,
     EngineStartFailed,
     OptikitError,
@@ -30,7 +29,7 @@ from optikit.runners import RUNNERS
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.plan import Plan
-from optikit.spec.record import FetchRecord, Trial
+from optikit.spec.record import FetchRecord
 from optikit.spec.serving import ServingConfig
 from optikit.spec.slo import Slo
 from optikit.stages.base import Inputs, Tools
@@ -40,6 +39,7 @@ from optikit.tuners import TUNERS
 from optikit.tuners.base import Seen, Study
 from tests import doubles
 from tests.specs import small_plan
+from tests.unit.stages.tuning_case import Journal
 
 SERVICE_S = 0.2
 MODEL = ArtifactRef(kind="model", digest="sha256:" + "a" * 64, path="/m", size_bytes=1)
@@ -74,39 +74,6 @@ class Queue(doubles.Queue):
     def run(self, endpoint: Endpoint, load: Load, **options: Any) -> Timings:
         self.seats = int(endpoint.model)
         return super().run(endpoint, load, **options)
-
-
-@dataclass
-class Journal:
-    """Keeps events; says what an earlier run finished."""
-
-    root: Path
-    events: list[dict[str, Any]] = field(default_factory=list)
-    finished: list[Trial] = field(default_factory=list)
-    trials_left: int = 1000
-
-    def event(self, kind: str, **facts: Any) -> None:
-        self.events.append({"kind": kind, **facts})
-
-    def folder(self, *parts: str) -> Path:
-        path = self.root.joinpath(*parts)
-        path.mkdir(parents=True, exist_ok=True)
-        return path
-
-    def trials(self) -> list[Trial]:
-        return self.finished
-
-    def earlier(self) -> list[tuple[Plan, list[Trial]]]:
-        return []
-
-    def remaining_s(self) -> float:
-        done = sum(event["kind"] == "trial" for event in self.events)
-        if done >= self.trials_left:
-            raise BudgetExceeded("budget.wall_time_s: spent")
-        return 1e6
-
-    def kinds(self, kind: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if event["kind"] == kind]
 
 
 def plan(flow: str = "tune", trials: int = 3, **tuner: Any) -> Plan:

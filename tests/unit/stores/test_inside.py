@@ -13,7 +13,7 @@ from optikit.errors import BadInput, UnsafeInput
 from optikit.spec.job import OptimizationJob
 from optikit.spec.permit import Permit
 from optikit.spec.queue import Site
-from optikit.stores import file as store_file
+from optikit.stores._folder import model_files
 from optikit.stores.file import FileModelStore
 from optikit.stores.inside import TRUST, may_run_code, permit_for
 from tests.models import tiny_folder
@@ -168,7 +168,7 @@ def test_a_file_that_becomes_a_link_after_the_look_is_not_read(
     secret = tmp_path / "secret.txt"
     secret.write_text("x")
     (model / "vocab.txt").write_text("v")
-    look = store_file.model_files
+    look = model_files
 
     def swapped(folder: Path, code: bool = False) -> list[str]:
         found = look(folder, code=code)
@@ -177,7 +177,7 @@ def test_a_file_that_becomes_a_link_after_the_look_is_not_read(
             (model / "vocab.txt").symlink_to(secret)
         return found
 
-    monkeypatch.setattr(store_file, "model_files", swapped)
+    monkeypatch.setattr("optikit.stores.file.model_files", swapped)
     with pytest.raises(UnsafeInput, match="leads outside"):
         store.take(model, permit=Permit(roots=(str(model),)))
 
@@ -185,7 +185,7 @@ def test_a_file_that_becomes_a_link_after_the_look_is_not_read(
 def test_a_config_that_asks_for_code_after_the_look_is_not_stored(
     store: FileModelStore, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, calls = store_file.model_files, []
+    look, calls = model_files, []
 
     def swapped(folder: Path, code: bool = False) -> list[str]:
         found = look(folder, code=code)
@@ -194,7 +194,7 @@ def test_a_config_that_asks_for_code_after_the_look_is_not_stored(
             (model / "config.json").write_text('{"auto_map": {"AutoModel": "m.X"}}')
         return found
 
-    monkeypatch.setattr(store_file, "model_files", swapped)
+    monkeypatch.setattr("optikit.stores.file.model_files", swapped)
     with pytest.raises(UnsafeInput, match="auto_map"):
         store.take(model)
     assert len(calls) == 1  # the copy was looked at, and refused
@@ -205,10 +205,9 @@ def test_a_config_that_asks_for_code_after_the_look_is_not_stored(
 def test_a_changed_set_of_files_is_noticed(
     store: FileModelStore, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look = store_file.model_files
+    look = model_files
     monkeypatch.setattr(
-        store_file,
-        "model_files",
+        "optikit.stores.file.model_files",
         lambda folder, code=False: look(folder, code)[: 2 if folder == model else 1],
     )
     with pytest.raises(BadInput, match="changed while it was read"):
