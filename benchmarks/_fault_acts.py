@@ -29,7 +29,8 @@ _MOMENTS = (
 
 def _at_work(case: Case) -> bool:
     """A random point of the job at which a worker is busy, or soon will be."""
-    wanted = case.rng.choice(("benchmark", "tune", "tune 2"))
+    searches = case.spec["flow"] == "tune"
+    wanted = case.rng.choice(("benchmark", "tune", "tune 2") if searches else ("benchmark",))
     found = case.wait_for("trial_started", 3 if wanted == "tune 2" else 1 + (wanted == "tune"))
     case.pause(2.5)
     return found
@@ -67,7 +68,7 @@ def _workers(case: Case) -> list[int]:
 def kill_worker(case: Case) -> int:
     """SIGKILL of a stage's worker, once or twice, never twice in one trial."""
     hits = 0
-    for _ in range(case.rng.choice((1, 2))):
+    for _ in range(case.rng.choice((1, 2)) if case.spec["flow"] == "tune" else 1):
         if not (_at_work(case) if not hits else case.wait_for("trial_started")):
             break
         if hits:
@@ -85,7 +86,8 @@ def kill_driver(case: Case) -> int:
 def kill_engine(case: Case) -> int:
     """SIGKILL of the engine's whole process group while it is measured."""
     hits = 0
-    for _ in range(case.rng.choice((1, 2))):
+    # two in one trial are its end, and where there is but one trial the job's
+    for _ in range(case.rng.choice((1, 2)) if case.spec["flow"] == "tune" else 1):
         if not case.wait_for("probe", case.rng.randint(1, 2)):
             break
         groups = case.job.archive.groups()
