@@ -251,7 +251,7 @@ def test_a_killed_driver_is_interrupted_and_resumed(home: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"engine": {"flags": {"load-format": "none-such"}}, "flow": "benchmark"}, ["none-such"]),
+        ({"engine": {"flags": {"seed": "none-such"}}, "flow": "benchmark"}, ["none-such"]),
         ({"dataset": {"path": "EMPTY"}}, ["text"]),
         ({"flow_params": {"calibration_samples": 100_000}}, ["100000"]),
         ({"quality": {"tasks": ["no_such_task"]}}, ["no_such_task"]),
