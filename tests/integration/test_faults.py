@@ -32,11 +32,7 @@ pytestmark = [
     [
         ("worker killed", 1),
         ("driver killed", 2),
-        ("driver killed, engine", 3),
         ("engine killed", 4),
-        ("supervisor killed", 5),
-        ("engine exits 0", 6),
-        ("engine never starts", 7),
         ("disk full", 8),
         ("stays read-only", 9),
         ("clock jumps", 10),
