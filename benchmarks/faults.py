@@ -17,7 +17,7 @@ After each: the state is the right one for the fault, no finished trial is lost 
 clean (`optikit archive check`), and no planted key or server key is in any file or command line.
 Needs root (mounts) and Linux. A clock jump is seen by the job's own Python processes, not by the
 kernel. There is no object store in this version whose loss could be injected. ``--quick``: 12
-cases on the process pool, a minute or two.
+cases on the process pool, some minutes.
 """
 
 from __future__ import annotations

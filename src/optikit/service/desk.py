@@ -21,6 +21,7 @@ from typing import Any
 from optikit.adapters.leftovers import sweep
 from optikit.api import Submitter
 from optikit.archive import JobArchive, is_id, new_id
+from optikit.core.paths import rooted
 from optikit.errors import BadInput, Cancelled, OptikitError, SpecError
 from optikit.jobs import Job
 from optikit.reports.summary import FINAL, state_of
@@ -30,7 +31,6 @@ from optikit.service.database import Database, Entry
 from optikit.service.limits import Buckets, Limits, check_text
 from optikit.service.reconcile import remove_half
 from optikit.service.refusals import Conflict, NotAllowed, NotFound, TooMany
-from optikit.service.rooted import rooted
 from optikit.service.teams import OPEN_TEAM
 from optikit.service.tokens import digest_of_token, same_digest
 from optikit.spec.job import OptimizationJob
