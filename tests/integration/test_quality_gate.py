@@ -17,6 +17,7 @@ from tests.running import ROOT, run, write_spec
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1500)]
 
 SMOLLM = ROOT / ".cache/models/smollm2-135m"
+ITEMS = 16
 BROKEN = '''
 """Breaks a model: the weights of its first block are shuffled."""
 
@@ -98,7 +99,7 @@ def evaluate(home: Path, folder: Path, model: str, *recipes: str) -> Job:
             "calibration_samples": 16,
             "calibration_tokens": 64,
         },
-        quality={"limit": 48, "divergence_documents": 16, "divergence_tokens": 64},
+        quality={"limit": ITEMS, "divergence_documents": 8, "divergence_tokens": 64},
     )
     said = json.loads(run(home, "submit", spec, "--json", "--pool", "process", timeout=900))
     return Job.open(said["id"], home)
@@ -129,7 +130,7 @@ def test_a_recipe_that_the_engine_serves_opens_answers_and_is_scored(small: Job,
     verdict = verdicts(small)[name]
     assert verdict.verdict in ("kept", "cannot tell"), verdict.reason
     (task,) = verdict.tasks
-    assert (task.task, task.items, task.runs) == ("everyday_facts", 48, 3)
+    assert (task.task, task.items, task.runs) == ("everyday_facts", ITEMS, 3)
     assert task.recovery > 0.8
     assert 0 < verdict.divergence.kl.value < 0.5
     assert verdict.divergence.top1_agreement.value > 0.7
@@ -165,7 +166,7 @@ def test_the_archive_tells_how_each_candidate_was_made(small: Job) -> None:
 def test_fp8_is_served_and_scored(tiny: Job) -> None:
     verdict = verdicts(tiny)["fp8_dynamic"]
     assert verdict.verdict in ("kept", "cannot tell", "lost"), verdict.reason
-    assert verdict.tasks[0].items == 48
+    assert verdict.tasks[0].items == ITEMS
     assert verdict.divergence.kl.value > 0
 
 
@@ -185,6 +186,6 @@ def test_a_scheme_without_kernel_is_unsupported_and_the_job_goes_on(tiny: Job) -
 def test_int4_is_served_where_the_cpu_has_its_kernel_and_unsupported_elsewhere(tiny: Job) -> None:
     verdict = verdicts(tiny)["int_w4a16"]
     if "avx512f" in Path("/proc/cpuinfo").read_text():
-        assert verdict.tasks[0].items == 48, verdict.reason
+        assert verdict.tasks[0].items == ITEMS, verdict.reason
     else:
         assert verdict.verdict == "unsupported", verdict.reason

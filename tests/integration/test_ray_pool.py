@@ -54,3 +54,56 @@ def test_workers_with_an_environment_start_from_a_path_with_a_space(tmp_path: Pa
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(str(python))
+
+
+RAYLET_DIES = """
+import os, signal, time
+from pathlib import Path
+from optikit.errors import ClusterError
+from optikit.pools import POOLS
+from optikit.pools.base import Resources
+
+def sleeps() -> None:
+    time.sleep(300)
+
+pools = POOLS.load("ray")
+wish = Resources(cpus=1)
+try:
+    with pools.session(wish), pools.open("stage", wish) as pool:
+        working, until = pool.submit(sleeps, resources=wish), time.monotonic() + 60
+        while not pool._live or not all(actor._pid for actor in pool._live):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        for task in Path("/proc/self/task").iterdir():
+            for child in (task / "children").read_text().split():
+                if "raylet/raylet" in Path(f"/proc/{child}/cmdline").read_text().split("\\0")[0]:
+                    os.kill(int(child), signal.SIGKILL)
+        began = time.monotonic()
+        for attempt in (1, 2):
+            try:
+                working.result(60)
+            except ClusterError as error:
+                print(attempt, error, flush=True)
+            working = pool.submit(sleeps, resources=wish)
+        print("told after", time.monotonic() - began, flush=True)
+        raise ClusterError("end")
+except ClusterError:
+    print("closed after", time.monotonic() - began, flush=True)
+"""
+
+
+def test_a_dead_raylet_is_told_and_the_driver_ends(tmp_path: Path) -> None:
+    """Ray itself waits for ever for an actor that no raylet will start."""
+    script = tmp_path / "script.py"
+    script.write_text(RAYLET_DIES)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line for line in done.stdout.splitlines() if line[:1] in ("1", "2")]
+    assert [line[:30] for line in told] == [f"{n} the Ray of this job is gone:" for n in "12"]
+    assert "closed after" in done.stdout.splitlines()[-1]

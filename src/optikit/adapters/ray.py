@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from optikit.adapters.ray_watch import answer, check_raylet
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
 
 __all__ = [
@@ -68,12 +69,13 @@ class TaskActor:
 
         Raises:
             WorkerDied: the actor ended without one.
+            ClusterError: the Ray of this process ended.
             Exception: what the task raised, as it was.
         """
         exceptions = self._ray.exceptions
         try:
-            self._pid, self.node = self._ray.get(self._actor.where.remote())
-            return self._ray.get(self._actor.run.remote(task, args))
+            self._pid, self.node = answer(self._actor.where.remote())
+            return answer(self._actor.run.remote(task, args))
         except exceptions.RayTaskError as error:
             cause = error.cause
             if isinstance(cause, OptikitError):
@@ -81,6 +83,7 @@ class TaskActor:
             told = f"{type(cause).__name__}: {cause}"
             raise OptikitError(f"{self._what} failed: {told} (its log has the rest)") from error
         except exceptions.RayActorError as error:
+            check_raylet()
             raise WorkerDied(
                 f"the actor of {self._what} ended without an answer: {error}"
             ) from None

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from optikit.adapters.ray_watch import check_raylet
 from optikit.errors import OptikitError
 
 __all__ = ["Reservation", "on_node"]
@@ -56,9 +57,13 @@ class Reservation:
 
         Args:
             waiting: called every half second of the wait; what it raises ends it.
+
+        Raises:
+            ClusterError: the Ray of this process ended.
         """
         began = time.monotonic()
         while not self._group.wait(_WAIT_S):
+            check_raylet()
             waiting()
         return time.monotonic() - began
 

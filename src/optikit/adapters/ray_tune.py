@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from optikit.adapters.ray_watch import check_raylet
 from optikit.errors import BadInput, OptikitError, WorkerDied
 
 __all__ = ["Job", "Source", "check_installed", "run_trials"]
@@ -84,6 +85,7 @@ def run_trials(source: Source, folder: Path, most_pending: int) -> None:
         most_pending: how many trials may wait for their placement group at a time.
 
     Raises:
+        ClusterError: the Ray of this process ended.
         OptikitError: what the source raised, after all trials were ended.
     """
     check_installed()
@@ -147,6 +149,7 @@ def run_trials(source: Source, folder: Path, most_pending: int) -> None:
             if failed:
                 return True
             try:
+                check_raylet()
                 return source.stop()
             except OptikitError as error:
                 failed.append(error)

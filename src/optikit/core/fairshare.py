@@ -21,8 +21,9 @@ a low priority waits longer, not for ever.
 at all. Where the first in line finds no node, the node that is soonest free for it is reserved
 (EASY backfilling, Lifka 1995): others start there only on devices that it will not need, or if they
 surely end before. It keeps the node until it starts or is cancelled, whoever comes. At most a
-share of the nodes is reserved at a time. A team's younger stages pass its first only where that has
-one.
+share of the nodes is reserved at a time. Where its first has none, a team's younger stages start
+after all firsts, and pass it a bounded number of times: gaps are filled by all teams
+in turn, not by the one that happens to have a small stage in front.
 
 There are no rounds and no barrier: a stage of any job starts whenever this answers.
 """
@@ -33,9 +34,10 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from optikit.core.ledger import Account
+from optikit.core.machine import Machine
 from optikit.errors import BadInput, DoesNotFit, UnknownName
 from optikit.spec.queue import Need, Node, Team
 
@@ -53,29 +55,10 @@ class Start:
     node: str
 
 
-@dataclass
-class _Machine:
-    node: Node
-    free: int
-    kept_for: str | None = None
-    """Key of the stage that it is reserved for."""
-    running: dict[str, tuple[int, float]] = field(default_factory=dict)
-    """Devices and the latest end of each stage on it."""
-
-    def room(self, devices: int) -> tuple[float, int]:
-        """When so many are surely free, and how many more than these at that time."""
-        free, when = self.free, -math.inf
-        for end, more in sorted((end, more) for more, end in self.running.values()):
-            if free >= devices and end > when:
-                break
-            free, when = free + more, end
-        return when, free - devices
-
-
 @dataclass(frozen=True)
 class _Run:
     need: Need
-    machine: _Machine
+    machine: Machine
     began_s: float
 
 
@@ -95,6 +78,8 @@ class FairShare:
         burst: a team that would hold more than so many times its part of all devices comes after
             those that would not.
         most_reserved: share of a kind's nodes that may be reserved at a time; one always may.
+        most_passed: younger stages of its own team that may start before one that waits for a
+            reservation.
     """
 
     def __init__(
@@ -106,11 +91,13 @@ class FairShare:
         ageing_s: float = HOUR_S,
         most_reserved: float = 0.25,
         burst: float = 1.5,
+        most_passed: int = 16,
     ) -> None:
         self.window_s, self.horizon_s = window_s, horizon_s
         self.ageing_s, self.most_reserved, self.burst = ageing_s, most_reserved, burst
-        self._machines = {node.name: _Machine(node, node.devices) for node in nodes}
-        self._of_kind: dict[str, list[_Machine]] = defaultdict(list)
+        self.most_passed = most_passed
+        self._machines = {node.name: Machine(node, node.devices) for node in nodes}
+        self._of_kind: dict[str, list[Machine]] = defaultdict(list)
         for machine in self._machines.values():
             self._of_kind[machine.node.kind].append(machine)
         self._teams = {team.name: team for team in teams}
@@ -120,7 +107,8 @@ class FairShare:
         self._waiting_of: dict[str, int] = defaultdict(int)
         self._running: dict[str, _Run] = {}
         self._lines: dict[str, dict[str, _Lines]] = defaultdict(lambda: defaultdict(dict))
-        self._kept: dict[str, _Machine] = {}
+        self._kept: dict[str, Machine] = {}
+        self._passed: dict[str, int] = defaultdict(int)
         self._ended, self._mean_s = 0, HOUR_S
         self._number = 0
 
@@ -147,7 +135,7 @@ class FairShare:
                 self._release(self._waiting[machine.kept_for])
         for node in now.values():
             if node.name not in self._machines:
-                self._machines[node.name] = machine = _Machine(node, node.devices)
+                self._machines[node.name] = machine = Machine(node, node.devices)
                 self._of_kind[node.kind].append(machine)
 
     def adopt(self, need: Need, node: str, began_s: float) -> None:
@@ -158,7 +146,7 @@ class FairShare:
         """
         if need.key in self._waiting or need.key in self._running:
             raise BadInput(f"{need.key} waits or runs already")
-        gone = _Machine(Node(name=node, kind=need.kind, devices=need.devices), need.devices)
+        gone = Machine(Node(name=node, kind=need.kind, devices=need.devices), need.devices)
         self._occupy(need, self._machines.get(node, gone), began_s)
 
     def remember(self, team: str, devices: int, began_s: float, ended_s: float) -> None:
@@ -203,6 +191,7 @@ class FairShare:
         if need is None:
             return False
         self._waiting_of[need.team] -= 1
+        self._passed.pop(key, None)
         self._release(need)
         return True
 
@@ -228,37 +217,64 @@ class FairShare:
                 return start
         return None
 
-    def _next_of(self, kind: str, machines: list[_Machine], now_s: float) -> Start | None:
+    def _next_of(self, kind: str, machines: list[Machine], now_s: float) -> Start | None:
         for key, machine in self._kept.items():
             need = self._waiting[key]
             if need.kind == kind and machine.free >= need.devices and self._within_quota(need):
                 return self._start(need, machine, now_s)
         widest = max((machine.free for machine in machines), default=0)
-        for team in self._order(kind, now_s) if widest else ():
-            for need in self._firsts(kind, team):
-                if not self._within_quota(need):
-                    break
-                place = self._place(need, widest, now_s)
-                if place is not None:
-                    return self._start(need, place, now_s)
-                if not self._keeps(need):
-                    break  # what its own team has behind it does not pass it
+        if not widest:
+            return None
+        teams, beyond = self._order(kind, now_s)
+        for some, passing in ((teams, False), (teams, True), (beyond, False)):
+            for team in some:
+                start = self._first_of(kind, team, widest, now_s, passing)
+                if start is not None:
+                    return start
         return None
 
-    def _order(self, kind: str, now_s: float) -> list[str]:
-        """Teams that wait for the kind, the one furthest below its share first, and those that
-        would hold much more than their part of the devices last."""
-        places = []
-        part = self._part()
+    def _first_of(
+        self, kind: str, team: str, widest: int, now_s: float, passing: bool
+    ) -> Start | None:
+        """A team's next stage that finds a node, where the line allows it."""
+        passed = None
+        for need in self._firsts(kind, team):
+            if not self._within_quota(need):
+                return None
+            place = self._place(need, widest, now_s)
+            if place is not None:
+                if passed is not None:
+                    self._passed[passed] += 1
+                return self._start(need, place, now_s)
+            if not self._keeps(need):
+                if not passing or self._passed[need.key] >= self.most_passed:
+                    return None  # what its own team has behind it does not pass it
+                passed = passed or need.key
+        return None
+
+    def _order(self, kind: str, now_s: float) -> tuple[list[str], list[str]]:
+        """Teams that wait for the kind, the one furthest below its share first; and those that
+        would hold much more than their part of the devices."""
+        teams: list[tuple[float, str]] = []
+        beyond: list[tuple[float, str]] = []
+        part, promised = self._part(), self._promised()
         for team in self._lines[kind]:
             firsts = self._firsts(kind, team)
             if firsts:
                 need, weight = firsts[0], self._teams[team].weight
                 ahead = need.devices * min(self.horizon_s, self._expected_s(need)) / weight
-                held = self._accounts[team].held
+                held = self._accounts[team].held + promised[team]
+                held -= need.devices if need.key in self._kept else 0
                 much = held > 0 and held + need.devices > self.burst * part * weight
-                places.append((much, self.level(team, now_s) + ahead, team))
-        return [team for _, _, team in sorted(places)]
+                (beyond if much else teams).append((self.level(team, now_s) + ahead, team))
+        return [team for _, team in sorted(teams)], [team for _, team in sorted(beyond)]
+
+    def _promised(self) -> dict[str, int]:
+        """Devices of each team's reservations."""
+        promised: dict[str, int] = defaultdict(int)
+        for key in self._kept:
+            promised[self._waiting[key].team] += self._waiting[key].devices
+        return promised
 
     def _part(self) -> float:
         """Devices for each unit of weight of the teams that wait or run now."""
@@ -292,7 +308,7 @@ class FairShare:
         )
         return self.held(need.team, need.kind) + promised + need.devices <= quota
 
-    def _place(self, need: Need, widest: int, now_s: float) -> _Machine | None:
+    def _place(self, need: Need, widest: int, now_s: float) -> Machine | None:
         if need.devices > widest:
             return None
         fits = [
@@ -302,7 +318,7 @@ class FairShare:
         ]
         return min(fits, key=lambda m: m.free, default=None)
 
-    def _may(self, need: Need, machine: _Machine, now_s: float) -> bool:
+    def _may(self, need: Need, machine: Machine, now_s: float) -> bool:
         """Whether a stage on this machine leaves alone whom it is reserved for."""
         if machine.kept_for in (None, need.key):
             return True
@@ -332,14 +348,15 @@ class FairShare:
         if machine is not None:
             machine.kept_for = None
 
-    def _start(self, need: Need, machine: _Machine, now_s: float) -> Start:
+    def _start(self, need: Need, machine: Machine, now_s: float) -> Start:
         self._release(need)
+        self._passed.pop(need.key, None)
         del self._waiting[need.key]
         self._waiting_of[need.team] -= 1
         self._occupy(need, machine, now_s)
         return Start(need.key, machine.node.name)
 
-    def _occupy(self, need: Need, machine: _Machine, now_s: float) -> None:
+    def _occupy(self, need: Need, machine: Machine, now_s: float) -> None:
         machine.free -= need.devices
         latest = math.inf if need.bound_s is None else now_s + need.bound_s
         machine.running[need.key] = need.devices, latest
