@@ -32,6 +32,8 @@ VOCAB, CONTEXT, TOP_K = 512, 256, 20
 SERVING = ServingConfig(
     max_model_len=CONTEXT, max_num_seqs=8, dtype=cpu_dtype(), enforce_eager=True
 )
+VNNI = "vnni" in Path("/proc/cpuinfo").read_text()
+"""Without it the engine's int8 products saturate: decision 0006."""
 TEXTS = [[number, *range(number + 1, number + 6)] for number in range(20)]
 
 
@@ -193,8 +195,8 @@ def test_damage_shows_in_its_order(model: Path, tmp_path: Path, groups: list[Pro
     assert one.noise_kl < 1e-4
     assert one.noise_top1_agreement > 0.99
     assert one.kl.low > one.noise_kl  # 8 bits are seen, above what the engine does by itself
-    assert one.top1_agreement.value > 0.9
+    assert one.top1_agreement.value > (0.9 if VNNI else 0.4)
     assert one.perplexity_ratio.value == pytest.approx(1.0, abs=0.02)
-    assert other.kl.low > 10 * one.kl.high
+    assert other.kl.low > (10 if VNNI else 1.5) * one.kl.high
     assert other.top1_agreement.high < one.top1_agreement.low
     assert (one.documents, one.text_digest) == (24, other.text_digest)
