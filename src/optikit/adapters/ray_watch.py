@@ -43,8 +43,12 @@ def check_raylet() -> None:
     import ray
 
     context = ray.get_runtime_context()
-    watched = _process_of(str(context.get_node_id()), str(context.gcs_address))
-    if watched is not None and _ended(watched):
+    try:
+        watched = _process_of(str(context.get_node_id()), str(context.gcs_address))
+        ended = watched is not None and _ended(watched)
+    except ConnectionRefusedError:  # its socket is there, and nobody listens
+        ended = True
+    if ended:
         raise ClusterError(
             "the Ray of this job is gone: its raylet ended, and with it every worker on this "
             "machine. Finished work is in the archive; optikit resume goes on from there"
@@ -59,7 +63,11 @@ def _ended(pidfd: int) -> bool:
 
 @cache
 def _process_of(node: str, gcs: str) -> int | None:
-    """A descriptor of the process of this node's raylet; None where it cannot be had."""
+    """A descriptor of the process of this node's raylet; None where it cannot be had.
+
+    Raises:
+        ConnectionRefusedError: it ended before anybody looked.
+    """
     import ray
 
     names = [
@@ -75,5 +83,7 @@ def _process_of(node: str, gcs: str) -> int | None:
             # of a listening socket: pid, uid and gid of the process that listens (unix(7))
             said = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         return os.pidfd_open(struct.unpack("3i", said)[0])
+    except ConnectionRefusedError:
+        raise
     except OSError:
         return None
