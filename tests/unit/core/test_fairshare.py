@@ -354,35 +354,3 @@ def test_everything_starts_once_and_no_node_holds_more_than_it_has(
     assert set(where) == set(of_key)
     assert queue.waiting == queue.running == ()
     assert not any(held.values())
-
-
-def test_what_runs_is_charged_within_the_horizon() -> None:
-    """A long stage costs its team no devices long before it used them."""
-    queue = fair((1,), horizon_s=HOUR)
-    queue.submit(need("long", "a", expected_s=9 * HOUR))
-    starts(queue)
-    assert queue.level("a", 0.0) == pytest.approx(HOUR)
-    assert queue.level("a", HOUR) == pytest.approx(2 * HOUR, rel=0.03)
-
-
-def test_who_would_hold_much_more_than_its_part_comes_after_the_others() -> None:
-    """Of 16 devices two teams may hold 8 each; what nobody else can use is still given."""
-    queue = fair((16,), burst=1.0)
-    for number in range(4):
-        queue.submit(need(f"a{number}", "a", 4, expected_s=60.0))
-    queue.submit(need("b0", "b", 4, expected_s=50 * HOUR))
-    queue.submit(need("b1", "b", 4, expected_s=50 * HOUR))
-    assert starts(queue) == ["a0", "a1", "b0", "b1"]
-
-
-def test_a_team_that_holds_nothing_is_never_put_last_for_what_it_asks() -> None:
-    """However small its part is: else a stage larger than that would wait for ever."""
-    queue = FairShare(nodes(8), [Team(name="a", weight=100.0), Team(name="b", weight=0.1)])
-    queue.submit(need("b0", "b", 8, expected_s=HOUR))
-    for number in range(3):
-        queue.submit(need(f"a{number}", "a", 8, expected_s=HOUR))
-    order = []
-    for hour in range(4):
-        order += starts(queue, hour * HOUR)
-        queue.end(order[-1], (hour + 1) * HOUR - 1.0)
-    assert "b0" in order
