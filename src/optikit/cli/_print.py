@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from optikit.reports.words import CORNER_NAMES, bytes_text, duration, gain_text, number
+from optikit.reports.words import bytes_text, corner_rows, duration, number
 
 __all__ = ["as_json", "bytes_text", "corner_table", "duration", "facts_table", "rows_table", "say"]
 
@@ -54,18 +54,5 @@ def rows_table(title: str, rows: Iterable[Mapping[str, Any]], columns: tuple[str
 
 def corner_table(corners: Mapping[str, Mapping[str, Any]], title: str = "Four corners") -> Table:
     """The talk's table."""
-    rows = [
-        {
-            "corner": CORNER_NAMES[name],
-            "rate req/s": corner["rate_rps"],
-            "per device": corner["rate_per_gpu"],
-            "SLO met": corner["slo_met"],
-            "gain": gain_text(corner),
-            "note": corner["reason"]
-            or ("preliminary" if corner["preliminary"] and corner["slo_met"] else None),
-        }
-        for name, corner in corners.items()
-    ]
-    return rows_table(
-        title, rows, ("corner", "rate req/s", "per device", "SLO met", "gain", "note")
-    )
+    rows = corner_rows(corners)
+    return rows_table(title, rows, tuple(rows[0]))

@@ -50,22 +50,6 @@ def _rows_of(dataset: dict[str, Any] | None) -> str | None:
     )
 
 
-def _finalists(facts: dict[str, Any]) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
-    rows = [
-        {
-            "configuration of": one["of"] + (" (default)" if one["default"] else ""),
-            "variant": one["variant"],
-            "mean per device": one["mean_per_device"],
-            "runs per device": ", ".join(
-                "none held" if rate is None else f"{rate:.4g}" for rate in one["rates_per_device"]
-            ),
-            "ships": "yes" if facts["winner"] in one["runs"] else "",
-        }
-        for one in facts["finalists"]
-    ]
-    return rows, ("configuration of", "variant", "mean per device", "runs per device", "ships")
-
-
 def show(facts: dict[str, Any]) -> None:
     """The summary as tables, the verdict first."""
     from optikit.cli._print import (
@@ -76,6 +60,7 @@ def show(facts: dict[str, Any]) -> None:
         rows_table,
         say,
     )
+    from optikit.reports.words import finalist_rows
     from optikit.spec.quality import Divergence
     from optikit.spec.simulated import marked
     from optikit.spec.workload import Workload
@@ -115,7 +100,8 @@ def show(facts: dict[str, Any]) -> None:
         say(corner_table(facts["corners"], title("Four corners")))
     if facts["finalists"]:
         say("")
-        say(rows_table(title("Measured again, interleaved on fresh servers"), *_finalists(facts)))
+        rows = finalist_rows(facts)
+        say(rows_table(title("Measured again, interleaved on fresh servers"), rows, tuple(rows[0])))
     for variant, used in facts["usage"].items():
         say(
             f"  devices while tuning ({variant}): {used['reserved']:.0%} held by a trial "

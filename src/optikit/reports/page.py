@@ -16,7 +16,7 @@ from optikit.archive import JobArchive
 from optikit.reports._hours import where_the_hours_went
 from optikit.reports.plots import NAMES, TUNING_NAMES, plots_of_job
 from optikit.reports.summary import summary
-from optikit.reports.words import CORNER_NAMES, bytes_text, duration, gain_text, number
+from optikit.reports.words import bytes_text, corner_rows, duration, finalist_rows, number
 from optikit.spec.quality import Divergence
 from optikit.spec.record import Trial
 from optikit.spec.simulated import MARK
@@ -172,30 +172,9 @@ def _corners(facts: Mapping[str, Any], drawn: Mapping[Path, Path]) -> Section | 
     corners = facts["corners"]
     if not any(corner["trial"] for corner in corners.values()):
         return None
-    rows = [
-        {
-            "corner": CORNER_NAMES[name],
-            "rate (req/s)": corner["rate_rps"],
-            "per device": corner["rate_per_gpu"],
-            "SLO met": corner["slo_met"],
-            "gain (95 %)": gain_text(corner),
-            "note": corner["reason"]
-            or ("preliminary" if corner["preliminary"] and corner["slo_met"] else None),
-        }
-        for name, corner in corners.items()
-    ]
+    rows = corner_rows(corners)
     tables = _table("Highest rate that holds the SLO", rows, tuple(rows[0]))
-    again = [
-        {
-            "configuration of": one["of"] + (" (default)" if one["default"] else ""),
-            "variant": one["variant"],
-            "mean per device": one["mean_per_device"],
-            "runs per device": ", ".join(
-                "none held" if rate is None else f"{rate:.4g}" for rate in one["rates_per_device"]
-            ),
-        }
-        for one in facts["finalists"]
-    ]
+    again = finalist_rows(facts)
     if again:
         tables += _table("Measured again, interleaved on fresh servers", again, tuple(again[0]))
     return Section(

@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["CORNER_NAMES", "bytes_text", "duration", "gain_text", "number"]
+__all__ = [
+    "CORNER_NAMES",
+    "bytes_text",
+    "corner_rows",
+    "duration",
+    "finalist_rows",
+    "gain_text",
+    "number",
+]
 
 CORNER_NAMES = {
     "baseline": "Baseline",
@@ -71,3 +79,35 @@ def gain_text(corner: Mapping[str, Any]) -> str | None:
         return f"{gain:.2f}x"
     tie = ", a tie" if low <= 1 <= high else ""
     return f"{gain:.2f}x ({low:.2f} to {high:.2f}{tie})"
+
+
+def corner_rows(corners: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The talk's table, a row a corner; of the corners of a job's summary."""
+    return [
+        {
+            "corner": CORNER_NAMES[name],
+            "rate req/s": corner["rate_rps"],
+            "per device": corner["rate_per_gpu"],
+            "SLO met": corner["slo_met"],
+            "gain": gain_text(corner),
+            "note": corner["reason"]
+            or ("preliminary" if corner["preliminary"] and corner["slo_met"] else None),
+        }
+        for name, corner in corners.items()
+    ]
+
+
+def finalist_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was measured again at the end, a row a configuration; of a job's summary."""
+    return [
+        {
+            "configuration of": one["of"] + (" (default)" if one["default"] else ""),
+            "variant": one["variant"],
+            "mean per device": one["mean_per_device"],
+            "runs per device": ", ".join(
+                "none held" if rate is None else f"{rate:.4g}" for rate in one["rates_per_device"]
+            ),
+            "ships": "yes" if facts["winner"] in one["runs"] else "",
+        }
+        for one in facts["finalists"]
+    ]

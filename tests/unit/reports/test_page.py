@@ -94,7 +94,7 @@ def test_the_verdict_is_first_and_every_part_is_there(archive: JobArchive) -> No
         "environment",
         "archive",
     ]
-    assert section(page, "corners")["Tuning only"]["rate (req/s)"] == "3"
+    assert section(page, "corners")["Tuning only"]["rate req/s"] == "3"
     assert section(page, "tuning")["t0"]["predicted"] == "4"
     assert section(page, "left-out")["t2"]["cause"] == "crash"
 
