@@ -102,6 +102,8 @@ class FairShare:
             self._of_kind[machine.node.kind].append(machine)
         self._teams = {team.name: team for team in teams}
         self._accounts: dict[str, Account] = defaultdict(Account)
+        self._levels: dict[str, tuple[float, float]] = {}
+        """Moment and level of each team, until what it holds changes."""
         self._held: dict[tuple[str, str], int] = defaultdict(int)
         self._waiting: dict[str, Need] = {}
         self._waiting_of: dict[str, int] = defaultdict(int)
@@ -152,6 +154,7 @@ class FairShare:
     def remember(self, team: str, devices: int, began_s: float, ended_s: float) -> None:
         """What a team held before this queue was; call it before time goes on."""
         self._accounts[team].remember(devices, began_s, ended_s, self.window_s)
+        self._levels.pop(team, None)
 
     def submit(self, need: Need) -> None:
         """Let a stage wait.
@@ -203,9 +206,8 @@ class FairShare:
         self._ended += 1
         self._mean_s += (now_s - run.began_s - self._mean_s) / self._ended
         self._held[run.need.team, run.need.kind] -= run.need.devices
-        account = self._accounts[run.need.team]
-        account.settle(now_s, self.window_s)
-        del account.running[key]
+        self._accounts[run.need.team].end(key, now_s, self.window_s)
+        self._levels.pop(run.need.team, None)
 
     # -- what starts
 
@@ -362,9 +364,9 @@ class FairShare:
         machine.running[need.key] = need.devices, latest
         self._running[need.key] = _Run(need, machine, now_s)
         self._held[need.team, need.kind] += need.devices
-        account = self._accounts[need.team]
-        account.settle(now_s, self.window_s)
-        account.running[need.key] = need.devices, now_s + self._expected_s(need)
+        until_s = now_s + self._expected_s(need)
+        self._accounts[need.team].start(need.key, need.devices, until_s, now_s, self.window_s)
+        self._levels.pop(need.team, None)
 
     # -- what is seen of it
 
@@ -374,8 +376,10 @@ class FairShare:
 
     def level(self, team: str, now_s: float) -> float:
         """Device-seconds per weight, past and promised; the lowest is first."""
-        account = self._accounts[team]
-        level = account.level(now_s, self.window_s, self.horizon_s)
+        at_s, level = self._levels.get(team, (math.nan, 0.0))
+        if at_s != now_s:
+            level = self._accounts[team].level(now_s, self.window_s, self.horizon_s)
+            self._levels[team] = now_s, level
         return level / self._teams[team].weight
 
     @property

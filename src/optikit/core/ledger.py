@@ -15,13 +15,21 @@ class Account:
     used: float = 0.0
     """Device-seconds, faded, at ``at_s``."""
     at_s: float = 0.0
+    held: int = 0
+    """Devices now, of whatever kind."""
     running: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Devices and the expected end of each stage."""
 
-    @property
-    def held(self) -> int:
-        """Devices now, of whatever kind."""
-        return sum(devices for devices, _ in self.running.values())
+    def start(self, key: str, devices: int, end_s: float, now_s: float, tau_s: float) -> None:
+        """A stage takes devices, and is expected to hold them until ``end_s``."""
+        self.settle(now_s, tau_s)
+        self.running[key] = devices, end_s
+        self.held += devices
+
+    def end(self, key: str, now_s: float, tau_s: float) -> None:
+        """A stage gave its devices back."""
+        self.settle(now_s, tau_s)
+        self.held -= self.running.pop(key)[0]
 
     def usage(self, now_s: float, tau_s: float) -> float:
         """Device-seconds held so far, fading with the time constant."""
