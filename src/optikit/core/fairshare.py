@@ -91,7 +91,7 @@ class FairShare:
         ageing_s: float = HOUR_S,
         most_reserved: float = 0.25,
         burst: float = 1.5,
-        most_passed: int = 16,
+        most_passed: int = 24,
     ) -> None:
         self.window_s, self.horizon_s = window_s, horizon_s
         self.ageing_s, self.most_reserved, self.burst = ageing_s, most_reserved, burst
