@@ -159,8 +159,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a smaller model, without GPTQ")
     quick = parser.parse_args().quick
-    layers, recipe, samples = (12, "fp8_static", 2) if quick else (32, "int_w8a8", 16)
-    budget = 1_100_000_000 if quick else 1_800_000_000
+    layers, recipe, samples = (10, "fp8_static", 2) if quick else (32, "int_w8a8", 16)
+    budget = 1_000_000_000 if quick else 1_800_000_000
     rows = []
     with tempfile.TemporaryDirectory(prefix="optikit-memory-") as folder:
         model = Path(folder) / "model"
