@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,44 @@ def test_a_dead_raylet_is_told_and_the_driver_ends(tmp_path: Path) -> None:
     told = [line for line in done.stdout.splitlines() if line[:1] in ("1", "2")]
     assert [line[:30] for line in told] == [f"{n} the Ray of this job is gone:" for n in "12"]
     assert "closed after" in done.stdout.splitlines()[-1]
+
+
+DRIVER = """
+import time
+from optikit.adapters.ray import cluster
+from optikit.adapters.ray_watch import raylet_pid
+with cluster(None):
+    print(raylet_pid(), flush=True)
+    time.sleep(300)
+"""
+
+
+def of_raylet(pid: str) -> list[str]:
+    """The raylet, and the processes that it started."""
+    found = [pid] if Path(f"/proc/{pid}/cmdline").exists() else []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"RAY_RAYLET_PID={pid}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(entry.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_a_killed_driver_leaves_nothing_of_its_ray(tmp_path: Path) -> None:
+    """Ray's agents would report the raylet's end to a GCS that is gone, for a minute."""
+    with subprocess.Popen(
+        [sys.executable, "-c", DRIVER],
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as driver:
+        assert driver.stdout is not None
+        raylet = driver.stdout.readline().strip()
+        assert len(of_raylet(raylet)) > 1
+        driver.kill()
+    until = time.monotonic() + 30
+    while (left := of_raylet(raylet)) and time.monotonic() < until:
+        time.sleep(0.5)
+    assert left == []

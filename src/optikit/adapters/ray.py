@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from subprocess import DEVNULL, PIPE, Popen
 from typing import Any
 
-from optikit.adapters.ray_watch import answer, check_raylet
+from optikit.adapters.ray_watch import answer, check_raylet, raylet_pid
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
 
 __all__ = [
@@ -150,10 +151,32 @@ def cluster(address: str | None, attempts: int = 2) -> Iterator[None]:
                 raise OptikitError(f"could not reach {where}: {error}") from error
     if stops is not None:
         signal.signal(signal.SIGTERM, stops)  # Ray put sys.exit in its place
+    warden = None if address else _warden()
     try:
         yield
     finally:
         ray.shutdown()
+        if warden is not None:
+            warden.kill()
+            warden.communicate()
+
+
+def _warden() -> Popen[bytes] | None:
+    """A process that cleans up after this one, should it be killed; see ray_warden.py."""
+    try:
+        raylet = raylet_pid()
+    except ConnectionRefusedError:
+        raylet = None
+    if raylet is None:
+        return None
+    script = str(Path(__file__).with_name("ray_warden.py"))
+    return Popen(  # noqa: S603
+        [sys.executable, "-I", script, str(raylet)],
+        stdin=PIPE,
+        stdout=DEVNULL,
+        stderr=DEVNULL,
+        start_new_session=True,  # a signal to the driver's group is not for it
+    )
 
 
 def _action_on_sigterm() -> Any:

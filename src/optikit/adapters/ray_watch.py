@@ -12,7 +12,7 @@ from typing import Any
 
 from optikit.errors import ClusterError
 
-__all__ = ["answer", "check_raylet"]
+__all__ = ["answer", "check_raylet", "raylet_pid"]
 
 _LOOK_S = 1.0
 
@@ -40,11 +40,8 @@ def check_raylet() -> None:
     Raises:
         ClusterError: it ended.
     """
-    import ray
-
-    context = ray.get_runtime_context()
     try:
-        watched = _process_of(str(context.get_node_id()), str(context.gcs_address))
+        watched = _descriptor(*_here())
         ended = watched is not None and _ended(watched)
     except ConnectionRefusedError:  # its socket is there, and nobody listens
         ended = True
@@ -61,13 +58,33 @@ def _ended(pidfd: int) -> bool:
     return bool(look.poll(0))
 
 
-@cache
-def _process_of(node: str, gcs: str) -> int | None:
-    """A descriptor of the process of this node's raylet; None where it cannot be had.
+def raylet_pid() -> int | None:
+    """Process id of the raylet of this node; None where it cannot be had.
 
     Raises:
         ConnectionRefusedError: it ended before anybody looked.
     """
+    return _process_of(*_here())
+
+
+def _here() -> tuple[str, str]:
+    import ray
+
+    context = ray.get_runtime_context()
+    return str(context.get_node_id()), str(context.gcs_address)
+
+
+@cache
+def _descriptor(node: str, gcs: str) -> int | None:
+    pid = _process_of(node, gcs)
+    try:
+        return None if pid is None else os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+@cache
+def _process_of(node: str, gcs: str) -> int | None:
     import ray
 
     names = [
@@ -82,7 +99,7 @@ def _process_of(node: str, gcs: str) -> int | None:
             asked.connect(names[0])
             # of a listening socket: pid, uid and gid of the process that listens (unix(7))
             said = asked.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        return os.pidfd_open(struct.unpack("3i", said)[0])
+        return int(struct.unpack("3i", said)[0]) or None
     except ConnectionRefusedError:
         raise
     except OSError:

@@ -85,15 +85,14 @@ class _RayPool:
         mine = here()
         self.closed.nodes = len(self._nodes | {mine})
         self.closed.found(sweep())
-        alive = set(node_ids())
         for node in sorted(self._nodes - {mine}):
-            if node not in alive:
-                self.closed.ended += (f"node {node[:8]} is gone, and what ran there with it",)
-                continue
             try:
                 self.closed.found(on_node(node, sweep))
             except OptikitError as error:
-                self.closed.left += (str(error),)
+                if node in node_ids():
+                    self.closed.left += (str(error),)
+                else:
+                    self.closed.ended += (f"node {node[:8]} is gone, and what ran there with it",)
 
 
 def _reservation(stage: str, reserve: Resources) -> Reservation:
