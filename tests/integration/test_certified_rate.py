@@ -76,5 +76,5 @@ def test_a_server_of_known_capacity_is_certified_below_it() -> None:
     print(told)
     assert np.count_nonzero(rates > 1) <= 2, told
     assert rates.max() <= 1.03, told
-    assert len(short) <= 2, told  # what disturbs a busy machine ends a search early, or low
-    assert np.median(rates) >= 0.88, told
+    assert len(short) <= 1, told  # what disturbs a busy machine ends a search early, or low
+    assert np.median(rates) >= 0.90, told

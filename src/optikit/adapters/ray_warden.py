@@ -2,9 +2,9 @@
 own.
 
 A driver that is killed cannot stop its Ray. The raylet then ends by itself, but its agents first
-report that to a GCS that is gone as well, for a minute. They carry the raylet's process id in their
-environment (``RAY_RAYLET_PID``), by which they are found here. It waits for the end of its stdin,
-which is the driver's end of a pipe, and then for the raylet.
+report that to a GCS that is gone as well, for more than 30 s. They carry the raylet's process id in
+their environment (``RAY_RAYLET_PID``), by which they are found here. It waits for the end of its
+stdin, which is the driver's end of a pipe, and then for the raylet.
 """
 
 from __future__ import annotations

@@ -173,7 +173,8 @@ def _corners(facts: Mapping[str, Any], drawn: Mapping[Path, Path]) -> Section | 
     if not any(corner["trial"] for corner in corners.values()):
         return None
     rows = corner_rows(corners)
-    tables = _table("Highest rate that holds the SLO", rows, tuple(rows[0]))
+    told = "Highest rate that holds the SLO, gains with 95 % intervals"
+    tables = _table(told, rows, tuple(rows[0]))
     again = finalist_rows(facts)
     if again:
         tables += _table("Measured again, interleaved on fresh servers", again, tuple(again[0]))
