@@ -248,10 +248,10 @@ class FairShare:
                 if passed is not None:
                     self._passed[passed] += 1
                 return self._start(need, place, now_s)
-            if not self._keeps(need):
+            if passed is None and not self._keeps(need):  # who passes reserves nothing
                 if not passing or self._passed[need.key] >= self.most_passed:
                     return None  # what its own team has behind it does not pass it
-                passed = passed or need.key
+                passed = need.key
         return None
 
     def _order(self, kind: str, now_s: float) -> tuple[list[str], list[str]]:

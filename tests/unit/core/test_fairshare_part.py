@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from optikit.core.fairshare import FairShare
-from optikit.spec.queue import Team
+from optikit.spec.queue import Node, Team
 from tests.unit.core.test_fairshare import HOUR, fair, need, nodes, starts
 
 
@@ -67,3 +67,26 @@ def test_a_stage_without_a_node_is_passed_so_often_and_no_more() -> None:
     assert starts(queue) == ["a0", "a1"]
     queue.cancel("a large")
     assert starts(queue) == ["a2"]
+
+
+def test_who_passes_a_stage_without_a_node_reserves_none() -> None:
+    """Else what one lets by takes, in ever more nodes, what it waits for.
+
+    a's first asks for the one node that is large enough, which c's has; its second finds a node
+    only later. b fills the gap.
+    """
+    queue = FairShare(
+        [Node(name="large", kind="H100", devices=8), Node(name="small", kind="H100", devices=4)],
+        [Team(name=name) for name in "abc"],
+        most_reserved=1.0,
+    )
+    queue.submit(need("c runs", "c", 7, bound_s=HOUR))
+    queue.submit(need("b runs", "b", 2, bound_s=HOUR))
+    assert len(starts(queue)) == 2
+    queue.submit(need("c first", "c", 8))
+    assert starts(queue) == []  # and the large node is its
+    queue.submit(need("a first", "a", 8))
+    queue.submit(need("a second", "a", 4, since_s=1.0))
+    assert starts(queue) == []
+    queue.submit(need("b small", "b", 2, since_s=2.0))
+    assert starts(queue) == ["b small"]
