@@ -80,7 +80,7 @@ def kill_worker(case: Case) -> int:
 
 def kill_driver(case: Case) -> int:
     """SIGKILL of the driver."""
-    return kill(case.driver()) if _any_moment(case) else 0
+    return case.kill_driver() if _any_moment(case) else 0
 
 
 def kill_engine(case: Case) -> int:
@@ -190,7 +190,7 @@ def tracker_failed(case: Case) -> int:
 
 def two_resumes(case: Case) -> int:
     """The driver dies, and two resume the job at the same moment: one wins, the other is told."""
-    if not _any_moment(case) or not kill(case.driver()):
+    if not _any_moment(case) or not case.kill_driver():
         return 0
     while case.job.archive.driver_alive():
         time.sleep(0.05)

@@ -92,9 +92,10 @@ class Case:
         """A random moment later."""
         time.sleep(self.rng.uniform(0.0, most_s))
 
-    def driver(self) -> int:
-        """The driver's process id."""
-        return int(self.job.archive.of_kind("state")[-1]["pid"])
+    def kill_driver(self) -> int:
+        """SIGKILL of the driver; 1 where one was at work."""
+        last = self.job.archive.of_kind("state")[-1]
+        return kill(int(last["pid"])) if last["state"] == "running" else 0
 
     def end(self, timeout_s: float) -> str:
         """How the job ended: a final state, interrupted, or 'hangs'."""
