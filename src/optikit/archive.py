@@ -270,14 +270,16 @@ class JobArchive(Journaled):
             )
         return budget.wall_time_s - spent_s
 
-    def lock_driver(self, patience_s: float = 2.0) -> int:
+    def lock_driver(self, patience_s: float = 2.0, after: int | None = None) -> int:
         """Become the job's only driver; the lock ends with the process.
 
         Args:
             patience_s: others hold the lock for an instant when they ask whether a driver lives.
+            after: words on the job's state when this driver was asked for; None: not looked at.
 
         Raises:
-            ArchiveError: another driver of this job is alive, or the archive stays read-only.
+            ArchiveError: another driver of this job is alive, or was since this one was asked for;
+                or the archive stays read-only.
             DiskFull: it stays full.
         """
         path, flags = self.root / "driver.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -286,14 +288,16 @@ class JobArchive(Journaled):
         while True:
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return fd
             except BlockingIOError:
                 if time.monotonic() < until:
                     time.sleep(0.05)
                     continue
+            else:
+                if after is None or len(self.of_kind("state")) == after:
+                    return fd
             os.close(fd)
             raise ArchiveError(
-                f"job {self.job_id} already has a driver; follow it with "
+                f"job {self.job_id} has another driver, or had one since; follow it with "
                 f"`optikit status {self.job_id}`, or cancel it first"
             )
 

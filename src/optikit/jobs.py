@@ -268,15 +268,15 @@ class Job:
         """
         pool = pool or default_pool(self.archive.plan())
         POOLS.check(pool)
+        before = len(self.archive.of_kind("state"))  # counted first: what is said later is seen
         self.must_be_resumable()
-        before = len(self.archive.of_kind("state"))
         folder = Path(self.archive.environment().get("folder", "."))
         if not folder.is_dir():
             raise BadInput(
                 f"job {self.id} was submitted from {folder}, which is gone; its relative paths "
                 "lead nowhere. Make the folder again, or submit the job anew."
             )
-        driver = _launched(self.archive, pool, folder)
+        driver = _launched(self.archive, pool, folder, before)
         until = time.monotonic() + _START_GRACE_S
         while not (mine := self._begun_by(driver.pid, before)) and time.monotonic() < until:
             if driver.poll() is not None:
@@ -338,10 +338,10 @@ def start_driver(archive: JobArchive, pool: str, folder: Path) -> None:
     Raises:
         ArchiveError: its log cannot be opened.
     """
-    _launched(archive, pool, folder)
+    _launched(archive, pool, folder, len(archive.of_kind("state")))
 
 
-def _launched(archive: JobArchive, pool: str, folder: Path) -> subprocess.Popen[bytes]:
+def _launched(archive: JobArchive, pool: str, folder: Path, after: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "optikit.runner", str(archive.home), archive.job_id]
     try:
         log = archive.driver_log.open("ab")
@@ -349,7 +349,7 @@ def _launched(archive: JobArchive, pool: str, folder: Path) -> subprocess.Popen[
         raise ArchiveError(f"cannot open {archive.driver_log}: {error.strerror}") from error
     with log:
         driver = subprocess.Popen(  # noqa: S603
-            [*command, "--pool", pool],
+            [*command, "--pool", pool, "--after", str(after)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -201,9 +201,18 @@ def reap(archive: JobArchive) -> list[str]:
     return sweep(archive.groups(), patience_s=0.0)[0]
 
 
-def drive(archive: JobArchive, pools: Pools, tracker: str = TRACKER) -> int:
-    """Run a job to its end and say in the journal how it ended; the exit code."""
-    lock = archive.lock_driver()
+def drive(
+    archive: JobArchive, pools: Pools, tracker: str = TRACKER, after: int | None = None
+) -> int:
+    """Run a job to its end and say in the journal how it ended; the exit code.
+
+    Args:
+        after: as ``JobArchive.lock_driver``'s.
+
+    Raises:
+        ArchiveError: another driver has the job, or had it since; nothing was done.
+    """
+    lock = archive.lock_driver(after=after)
     state, code, message, verdict = "failed", 1, "", None
     try:
         with _stops_on_signal():
@@ -269,10 +278,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("job_id")
     parser.add_argument("--pool", default="ray")
     parser.add_argument("--tracker", default=TRACKER)
+    parser.add_argument("--after", type=int, help="words on the job's state that were read")
     args = parser.parse_args(argv)
     faulthandler.enable()
     redact_output()
-    return drive(JobArchive(args.home, args.job_id), POOLS.load(args.pool), args.tracker)
+    archive = JobArchive(args.home, args.job_id)
+    return drive(archive, POOLS.load(args.pool), args.tracker, args.after)
 
 
 if __name__ == "__main__":

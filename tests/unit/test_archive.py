@@ -114,10 +114,23 @@ def test_one_driver_a_job(archive: JobArchive) -> None:
     assert not archive.driver_alive()
     lock = archive.lock_driver()
     assert archive.driver_alive()
-    with pytest.raises(ArchiveError, match="already has a driver"):
+    with pytest.raises(ArchiveError, match="has another driver"):
         archive.lock_driver(patience_s=0)
     os.close(lock)
     assert not archive.driver_alive()
+
+
+def test_a_driver_that_comes_after_another_one_had_the_job_does_not_begin(
+    archive: JobArchive,
+) -> None:
+    """Two are asked for at once; the first may have ended before the second is there."""
+    asked = len(archive.of_kind("state"))
+    os.close(archive.lock_driver(after=asked))
+    archive.event("state", state="running", pid=1, pool="inline")
+    with pytest.raises(ArchiveError, match="had one since"):
+        archive.lock_driver(after=asked)
+    assert not archive.driver_alive()
+    os.close(archive.lock_driver(after=asked + 1))
 
 
 def test_the_budget_counts_all_runs(tmp_path: Path) -> None:
