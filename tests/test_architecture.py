@@ -47,7 +47,7 @@ PUBLIC = [
 ]
 ROOMS = [
     "engines", "evaluators", "exports", "flows", "loadgen", "pools", "recipes", "runners",
-    "stages", "trackers", "tuners",
+    "sources", "stages", "trackers", "tuners",
 ]  # fmt: skip
 
 

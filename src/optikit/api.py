@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 
 from optikit.adapters.hardware import cpu_dtype, describe_environment
 from optikit.archive import JobArchive, checked_id, default_home, jobs, new_id, open_job
+from optikit.core.addresses import is_address
 from optikit.core.plan import make_plan
 from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
@@ -53,6 +54,7 @@ from optikit.specfile import read_mapping
 from optikit.stores.base import path_of
 from optikit.stores.file import FileModelStore
 from optikit.stores.inside import permit_for
+from optikit.stores.remote import shape_elsewhere
 from optikit.stores.shapes import shape_of_folder, shipped_names, shipped_shape
 from optikit.stores.traces import read_trace
 from optikit.tuners import TUNERS
@@ -209,6 +211,8 @@ class Submitter:
 
     def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
         if job.model.uri is not None:
+            if is_address(job.model.uri):
+                return shape_elsewhere(job.model.uri, permit)
             return shape_of_folder(path_of(job.model.uri), permit.roots)
         try:
             return shape_of_folder(

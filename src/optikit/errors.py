@@ -16,6 +16,7 @@
     |  |  `- NoKernel               the engine cannot run this scheme on this device
     |  |- EngineDied                the process ended while it was being used
     |  `- PortInUse                 exit 2; somebody else listens on the asked port
+    |- SourceError                  a source or sink elsewhere that does not answer, or breaks off
     |- DiskFull                     a file did not fit the disk; nothing of it is left
     |- WorkerDied                   an actor or process ended without an answer
     |- ClusterError                 a cluster that cannot be reached, or that refused
@@ -45,6 +46,7 @@ __all__ = [
     "NoKernel",
     "OptikitError",
     "PortInUse",
+    "SourceError",
     "SpecError",
     "StageFailed",
     "UnknownName",
@@ -96,6 +98,10 @@ class BudgetExceeded(StageFailed):
 
 class DiskFull(OptikitError):
     """What was to be written found no room; the message says where, how much, and what is lost."""
+
+
+class SourceError(OptikitError):
+    """A source or sink elsewhere did not answer, or broke off; the same may do later."""
 
 
 class EngineError(OptikitError):

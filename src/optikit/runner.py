@@ -50,6 +50,7 @@ from optikit.stages.base import (
 from optikit.stores.baselines import FileBaselines
 from optikit.stores.datasets import read_texts
 from optikit.stores.file import FileModelStore
+from optikit.stores.remote import RemoteStore
 from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
@@ -77,6 +78,7 @@ def tools_for(plan: Plan, archive: JobArchive, pools: Pools, tracker: str = TRAC
         tuner=TUNERS.load(plan.job.tuner.name),
         runner=RUNNERS.load(plan.job.tuner.runner),
         models=FileModelStore(archive.home),
+        remote=RemoteStore(archive.home),
         baselines=FileBaselines(archive.home),
         read_texts=read_texts,
         tracker=TRACKERS.load(tracker),

@@ -71,7 +71,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
     monkeypatch.setattr(runner, "STAGES", SimpleNamespace(load=fakes.__getitem__))
     engine = SimpleNamespace(version=lambda: "1")
     nothing: Any = None
-    tools = Tools(nothing, nothing, cast(Engine, engine), *[nothing] * 10)
+    tools = Tools(nothing, nothing, cast(Engine, engine), *[nothing] * 11)
     monkeypatch.setattr(runner, "tools_for", lambda *_: tools)
     return fakes
 

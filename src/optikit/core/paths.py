@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
+from optikit.core.addresses import Address, is_address
 from optikit.errors import SpecError
 from optikit.spec.job import OptimizationJob
 
-__all__ = ["NamedPath", "path_of", "paths_of", "rooted"]
+__all__ = ["NamedPath", "addresses_of", "path_of", "paths_of", "rooted"]
 
-_HUB = "hf://"
 _TASK_FILES = (".yaml", ".yml")
 
 
@@ -26,16 +26,17 @@ class NamedPath:
 def paths_of(job: OptimizationJob) -> tuple[NamedPath, ...]:
     """Every path of a job, in the order of its keys.
 
-    A dataset of the hub is none; what a task file names is found when that file is read. Engine
-    flags name none: they are refused (engines/_vllm_refused.py). ``tuner.storage`` is an address.
+    What lies elsewhere is none (``addresses_of``); what a task file names is found when that file
+    is read. Engine flags name none: they are refused (engines/_vllm_refused.py). ``tuner.storage``
+    is an address.
 
     Raises:
-        SpecError: ``model.uri`` has another scheme than ``file``.
+        SpecError: ``model.uri`` is no path.
     """
     found = []
-    if job.model.uri is not None:
+    if job.model.uri is not None and not is_address(job.model.uri):
         found.append(NamedPath("model.uri", path_of(job.model.uri)))
-    if job.dataset is not None and not job.dataset.path.startswith(_HUB):
+    if job.dataset is not None and not is_address(job.dataset.path):
         found.append(NamedPath("dataset.path", Path(job.dataset.path)))
     if job.workload.trace is not None:
         found.append(NamedPath("workload.trace", Path(job.workload.trace)))
@@ -47,6 +48,19 @@ def paths_of(job: OptimizationJob) -> tuple[NamedPath, ...]:
     return tuple(found)
 
 
+def addresses_of(job: OptimizationJob) -> tuple[tuple[str, Address], ...]:
+    """Key and address of all that a job takes from elsewhere, or brings there.
+
+    Raises:
+        SpecError: one that cannot be read.
+    """
+    named = [("model.uri", job.model.uri), ("dataset.path", job.dataset and job.dataset.path)]
+    found = [(key, Address.parse(text, key)) for key, text in named if text and is_address(text)]
+    if job.publish.uri is not None:  # a path would be written with the site's rights
+        found.append(("publish.uri", Address.parse(job.publish.uri, "publish.uri")))
+    return tuple(found)
+
+
 def rooted(job: OptimizationJob, home: Path) -> OptimizationJob:
     """The job with every path absolute; what is absolute already, and an address, stays.
 
@@ -55,7 +69,7 @@ def rooted(job: OptimizationJob, home: Path) -> OptimizationJob:
     model, dataset, workload, quality = job.model, job.dataset, job.workload, job.quality
     if model.uri is not None and "://" not in model.uri and not model.uri.startswith("file:"):
         model = model.model_copy(update={"uri": str(home / model.uri)})
-    if dataset is not None and not dataset.path.startswith(_HUB):
+    if dataset is not None and not is_address(dataset.path):
         dataset = dataset.model_copy(update={"path": str(home / dataset.path)})
     if workload.trace is not None:
         workload = workload.model_copy(update={"trace": str(home / workload.trace)})
@@ -84,7 +98,7 @@ def path_of(uri: str) -> Path:
     except ValueError as error:
         raise SpecError(f"model.uri: asked {uri!r:.80}, which is no address: {error}") from None
     if parts.scheme not in ("", "file") or parts.netloc not in ("", "localhost"):
-        raise SpecError(f"model.uri: asked {uri!r:.80}; only file:///absolute/path can be read")
+        raise SpecError(f"model.uri: asked {uri!r:.80}, which is no file:///absolute/path")
     path = unquote(parts.path) if parts.scheme else uri
     if not path or "\0" in path:
         raise SpecError(f"model.uri: asked {uri!r:.80}, which names no path")

@@ -13,6 +13,7 @@ from optikit.errors import (
     DiskFull,
     EngineError,
     EngineStartFailed,
+    SourceError,
     StageFailed,
     WorkerDied,
 )
@@ -56,6 +57,8 @@ def fate_of(error: BaseException, attempt: int = 1, attempts: int = ATTEMPTS) ->
     a start that failed by its configuration                    give up on this trial
     engine died, hung or started too slowly; worker died        retry; after the last
                                                                 attempt: this trial
+    a source or sink that does not answer                       retry; after the last
+                                                                attempt: the job
     anything else, such as a library's own exception            give up on the job
     ==========================================================  ======================
 
@@ -71,6 +74,8 @@ def fate_of(error: BaseException, attempt: int = 1, attempts: int = ATTEMPTS) ->
         return Fate.TRIAL
     if isinstance(error, EngineError | WorkerDied):
         return Fate.RETRY if attempt < attempts else Fate.TRIAL
+    if isinstance(error, SourceError) and attempt < attempts:
+        return Fate.RETRY
     return Fate.JOB
 
 

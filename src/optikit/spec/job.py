@@ -33,6 +33,7 @@ __all__ = [
     "MethodChoice",
     "ModelStorage",
     "OptimizationJob",
+    "PublishTo",
     "QualityGate",
     "StageSize",
     "TunerChoice",
@@ -55,7 +56,8 @@ class ModelStorage(Spec):
     name: Name
     version: Annotated[Name, BeforeValidator(str)] = "1"
     uri: str | None = None
-    """``file:///path`` of a model folder; without it the registry is asked for name and version."""
+    """A model folder: ``file:///path``, ``s3://BUCKET/FOLDER``, ``hf://ORG/NAME@REVISION``, ...;
+    without it the registry is asked for name and version."""
     trust_remote_code: bool = False
     """Run Python code that the model folder brings; refused unless the site allows it too."""
 
@@ -64,7 +66,8 @@ class DatasetStorage(Spec):
     """Calibration text: a folder (or file) of JSONL, parquet or plain text, or a hub's dataset."""
 
     path: str = Field(min_length=1)
-    """A path, or ``hf://ORG/NAME`` (``@REVISION`` behind it) where the hub is reachable."""
+    """A path, an address such as ``s3://BUCKET/FOLDER``, or ``hf://ORG/NAME`` (``@REVISION`` behind
+    it), whose rows are read where the hub is reachable."""
     text_field: str | None = None
     """Field that holds the text or the chat; found by itself when None."""
     split: str = Field(default="train", min_length=1)
@@ -254,6 +257,13 @@ class Budget(Spec):
     """None: the SKU's devices for the whole wall time. A CPU SKU counts as one device."""
 
 
+class PublishTo(Spec):
+    """Where a bundle goes besides the home's own ``bundles/``."""
+
+    uri: str | None = Field(default=None, min_length=1)
+    """An address such as ``s3://BUCKET/FOLDER``; the bundle goes below it, under the job's id."""
+
+
 class OptimizationJob(Spec):
     """One job: flow x model x dataset x flow parameters x compute."""
 
@@ -270,6 +280,7 @@ class OptimizationJob(Spec):
     quality: QualityGate = QualityGate()
     fallback: Literal["baseline", "none"] = "none"
     """After a lost quality gate: go on with the uncompressed model, or end."""
+    publish: PublishTo = PublishTo()
     budget: Budget = Budget()
 
     @model_validator(mode="wrap")

@@ -12,6 +12,9 @@ class Permit(Spec):
 
     roots: tuple[str, ...] | None = None
     """Folders below which every path of the job must lie, links resolved; None: anywhere."""
+    addresses: tuple[str, ...] | None = None
+    """Addresses (``s3://BUCKET/``, ``hf://``) below which what lies elsewhere must lie; None:
+    anywhere."""
     code: bool = False
     """Whether the model's own code may be loaded and run: the job asked, and the site allows it."""
 

@@ -37,6 +37,9 @@ class Site(Spec):
     """None named: what Ray or this machine has."""
     roots: tuple[str, ...] = ()
     """Folders below which models, datasets and traces may lie, besides a team's own home."""
+    addresses: tuple[str, ...] = ()
+    """Addresses below which jobs may read elsewhere, with the service's credentials:
+    ``s3://BUCKET/FOLDER/``, ``hf://ORG/``, or a scheme alone (``hf://``). None named: none."""
     trust_remote_code: bool = False
     """Whether a job may ask for a model's own code to be run."""
 

@@ -245,6 +245,9 @@ class FetchRecord(_Record):
     model: ArtifactRef
     dataset: ArtifactRef | None
     licence: str | None = None
+    model_address: str | None = None
+    """Where the model came from, what moves in it resolved; None: a folder here."""
+    dataset_address: str | None = None
 
 
 class CompressRecord(_Record):
@@ -294,6 +297,8 @@ class PublishRecord(_Record):
     stage: Literal["publish"] = "publish"
     bundle: str | None
     """Folder of the bundle; None where nothing can be deployed."""
+    address: str | None = None
+    """Where else it was brought, pinned by the digest of its list of files."""
     model_name: str
     model_version: str | None
     """Version in the registry; None: not registered (the SLO was not shown to hold)."""

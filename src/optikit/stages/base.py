@@ -34,7 +34,7 @@ from optikit.spec.record import (
     Variant,
 )
 from optikit.spec.serving import ServingConfig
-from optikit.stores.base import BaselineStore, ModelStore, ReadTexts
+from optikit.stores.base import BaselineStore, ModelStore, ReadTexts, RemoteFiles
 from optikit.trackers.base import Tracker
 from optikit.tuners.base import Tuner
 
@@ -108,6 +108,7 @@ class Tools:
     tuner: Tuner
     runner: Runner
     models: ModelStore
+    remote: RemoteFiles
     baselines: BaselineStore
     read_texts: ReadTexts
     tracker: Tracker

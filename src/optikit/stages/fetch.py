@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
+from typing import Literal
 
+from optikit.core.addresses import is_address
 from optikit.errors import BadInput
 from optikit.journal import patiently
 from optikit.pools.base import Resources
@@ -14,7 +17,7 @@ from optikit.spec.record import FetchRecord
 from optikit.spec.simulated import SimulatedModel
 from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, attempt
-from optikit.stores.base import path_of
+from optikit.stores.base import Arrival, path_of
 
 __all__ = ["STAGE", "licence_of"]
 
@@ -22,6 +25,9 @@ _LICENCE_FILE = re.compile(r"^(licen[cs]e|copying)(\.(txt|md))?$", re.IGNORECASE
 _FRONT_MATTER = re.compile(r"\A---\s*\n(?P<yaml>.*?)\n---\s*(\n|\Z)", re.DOTALL)
 _LICENCE_KEY = re.compile(r"""^license:[ \t]*["']?(?P<name>[^"'\n#]+)""", re.MULTILINE)
 _LONGEST = 200
+_HUB = "hf://"
+"""A dataset of the hub is read row by row, not by its files."""
+_TELL_S = 5.0
 
 
 class Fetch:
@@ -41,6 +47,7 @@ class Fetch:
             UnsafeInput: pickle weights, code that is not permitted, or links that leave the folder
                 or the site's roots.
             DatasetError: no dataset there.
+            SourceError: an address that does not answer.
         """
         if plan.simulated:
             described = SimulatedModel(shape=plan.shape, recipe=None, sku=plan.sku)
@@ -52,10 +59,11 @@ class Fetch:
         asked = plan.job.model
         digest = None
         if asked.uri is not None:
-            folder = path_of(asked.uri).absolute()
+            uri = asked.uri
+            model = uri if is_address(uri) else str(path_of(uri).absolute())
         else:
             registered = tools.models.find(asked.name, asked.version)
-            folder, digest = Path(registered.path), registered.digest
+            model, digest = registered.path, registered.digest
         dataset = None
         if _reads_text(plan) and plan.job.dataset is not None:
             dataset = plan.job.dataset.path
@@ -67,7 +75,7 @@ class Fetch:
             Resources(cpus=1.0),
             _fetch_here,
             tools.without_pool(),
-            folder,
+            model,
             digest,
             dataset,
             plan.job.dataset.split if plan.job.dataset else "",
@@ -87,7 +95,7 @@ def _reads_text(plan: Plan) -> bool:
 
 def _fetch_here(
     tools: Tools,
-    folder: Path,
+    source: str,
     digest: str | None,
     dataset: str | None,
     split: str,
@@ -95,17 +103,26 @@ def _fetch_here(
     inputs_digest: str,
 ) -> FetchRecord:
     """In the worker: read, hash, copy what is not there yet."""
-    model = patiently(lambda: tools.models.take(folder, permit=permit), f"store the model {folder}")
+    came = {}
+    if is_address(source):
+        arrival = _brought(tools, source, "model", permit)
+        model, came["model_address"] = arrival.artifact, arrival.address
+    else:
+        folder = Path(source)
+        model = patiently(lambda: tools.models.take(folder, permit=permit), f"store {folder}")
     if digest is not None and model.digest != digest:
         raise BadInput(
-            f"{folder} is registered with {digest[:19]}... but holds {model.digest[:19]}...; "
+            f"{source} is registered with {digest[:19]}... but holds {model.digest[:19]}...; "
             "register the model again"
         )
     rows = None
-    if dataset is not None:
-        source = dataset
+    if dataset is not None and is_address(dataset) and not dataset.startswith(_HUB):
+        arrival = _brought(tools, dataset, "dataset", permit)
+        rows, came["dataset_address"] = arrival.artifact, arrival.address
+    elif dataset is not None:
+        asked = dataset
         rows = patiently(
-            lambda: tools.models.take_dataset(source, split, permit=permit),
+            lambda: tools.models.take_dataset(asked, split, permit=permit),
             f"store the dataset {dataset}",
         )
     return FetchRecord(
@@ -113,7 +130,33 @@ def _fetch_here(
         model=model,
         dataset=rows,
         licence=licence_of(Path(model.path)),
+        **came,
     )
+
+
+def _brought(
+    tools: Tools, source: str, kind: Literal["model", "dataset"], permit: Permit
+) -> Arrival:
+    """From elsewhere; the journal says how far it is, now and then."""
+    told_s = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s >= _TELL_S:
+            told_s = time.monotonic()
+            tools.journal.event(
+                "transfer", what=kind, address=source, done_bytes=done, total_bytes=total
+            )
+
+    arrival = tools.remote.bring(source, kind, permit, tell)
+    tools.journal.event(
+        "arrived",
+        what=kind,
+        address=arrival.address,
+        moved_bytes=arrival.moved_bytes,
+        seconds=round(arrival.seconds, 3),
+    )
+    return arrival
 
 
 def licence_of(folder: Path) -> str | None:

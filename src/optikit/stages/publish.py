@@ -77,6 +77,7 @@ class Publish:
 
         Raises:
             OptikitError: the engine's environment is gone, or the disk is full.
+            SourceError: where the bundle is to go does not answer.
         """
         shipment, why = _shipment(inputs, plan)
         if shipment is None:
@@ -94,23 +95,38 @@ class Publish:
             )
         bundle = tools.journal.home / "bundles" / tools.journal.job_id
         certificate, digest = _write(tools, inputs, plan, shipment, bundle)
+        address = _sent(tools, plan, bundle)
         version = (
             _register(tools, plan, shipment, bundle, certificate) if shipment.registers else None
         )
         files = {p.name: raw_digest(bundle, [p.name]) for p in bundle.iterdir() if p.is_file()}
         tools.journal.event(
-            "published", bundle=str(bundle), name=shipment.name, version=version, files=files
+            "published",
+            bundle=str(bundle),
+            address=address,
+            name=shipment.name,
+            version=version,
+            files=files,
         )
         shown = bundle if version else None
         project(tools, inputs, plan, shipment.name, shipment.recipe, shown, certificate)
         return PublishRecord(
             inputs_digest=inputs_digest,
             bundle=str(bundle),
+            address=address,
             model_name=shipment.name,
             model_version=version,
             trial=shipment.trial.id if shipment.trial else None,
             certificate_digest=digest,
         )
+
+
+def _sent(tools: Tools, plan: Plan, bundle: Path) -> str | None:
+    """Bring the bundle where the job says; whole it is there once its list of digests is."""
+    asked = plan.job.publish.uri
+    if asked is None:
+        return None
+    return tools.remote.send(bundle, f"{asked.rstrip('/')}/{tools.journal.job_id}", plan.permit)
 
 
 def published_name(model: str, recipe: str) -> str:

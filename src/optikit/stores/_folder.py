@@ -11,7 +11,7 @@ from typing import Any
 
 from optikit.errors import BadInput, DatasetError, UnsafeInput
 
-__all__ = ["DATASET_SUFFIXES", "brings_code", "dataset_files", "model_files"]
+__all__ = ["DATASET_SUFFIXES", "brings_code", "dataset_files", "is_model_file", "model_files"]
 
 PICKLES = frozenset({".bin", ".pt", ".pth", ".pt2", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill"})
 SOURCE = ".py"
@@ -81,7 +81,7 @@ def model_files(folder: Path, code: bool = False) -> list[str]:
                 "here has read; copy that code into the folder and name it without '--'"
             )
     _check_weights(folder, found)
-    return [name for name in found if _is_model_file(name) or (code and name.endswith(SOURCE))]
+    return [name for name in found if is_model_file(name) or (code and name.endswith(SOURCE))]
 
 
 def brings_code(folder: Path, names: Iterable[str]) -> bool:
@@ -108,7 +108,8 @@ def dataset_files(folder: Path) -> list[str]:
     return found
 
 
-def _is_model_file(name: str) -> bool:
+def is_model_file(name: str) -> bool:
+    """Whether a file of that name is taken of a checkpoint, code aside."""
     path = Path(name)
     return path.suffix.lower() in MODEL_SUFFIXES or path.name.lower().startswith(LICENCES)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pydantic import Field
 
@@ -17,7 +17,16 @@ from optikit.spec.base import Spec
 from optikit.spec.candidate import ArtifactRef, DatasetFacts
 from optikit.spec.permit import ANYTHING, Permit
 
-__all__ = ["BaselineStore", "ModelStore", "ReadTexts", "RegisteredModel", "Texts", "path_of"]
+__all__ = [
+    "Arrival",
+    "BaselineStore",
+    "ModelStore",
+    "ReadTexts",
+    "RegisteredModel",
+    "RemoteFiles",
+    "Texts",
+    "path_of",
+]
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,54 @@ class ReadTexts(Protocol):
 
         Raises:
             DatasetError: no text field, or no usable text at all.
+        """
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """What came from elsewhere."""
+
+    artifact: ArtifactRef
+    address: str
+    """With what moves in it resolved."""
+    moved_bytes: int
+    """0: it was here already."""
+    seconds: float
+
+
+class RemoteFiles(Protocol):
+    """Brings what lies elsewhere into the content-addressed store, and folders elsewhere."""
+
+    def send(self, folder: Path, text: str, permit: Permit = ANYTHING) -> str:
+        """Bring a folder with all its files to an address, a list of digests last.
+
+        Returns:
+            The address of that list, pinned by its own digest.
+
+        Raises:
+            BadInput: nobody may write there.
+            UnsafeInput: its site does not allow the address.
+            SourceError: the place does not answer.
+        """
+
+    def bring(
+        self,
+        text: str,
+        kind: Literal["model", "dataset"],
+        permit: Permit = ANYTHING,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Arrival:
+        """A model folder or dataset by address; what came before for the same content is not moved.
+
+        Args:
+            permit: which addresses may be read, and whether a model may bring code.
+            progress: bytes that are there, of how many.
+
+        Raises:
+            BadInput: no such place, nothing of that kind there, or it changed meanwhile.
+            DatasetError: no file of a dataset there.
+            UnsafeInput: its site does not allow the address; what ``ModelStore.take`` refuses.
+            SourceError: the place does not answer; what came is kept for the next attempt.
         """
 
 

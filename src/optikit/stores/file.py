@@ -16,10 +16,11 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from optikit.adapters.files import inside, open_inside
@@ -138,7 +139,14 @@ class FileModelStore:
         models = [_read(entry) for entry in self._models.glob("*/*.json")]
         return sorted(models, key=lambda model: (model.name, model.created, model.version))
 
-    def take(self, path: Path, *, move: bool = False, permit: Permit = ANYTHING) -> ArtifactRef:
+    def take(
+        self,
+        path: Path,
+        *,
+        move: bool = False,
+        permit: Permit = ANYTHING,
+        digests: Mapping[str, str] | None = None,
+    ) -> ArtifactRef:
         """Bring a model folder into the content-addressed store, verified, whole or not at all.
 
         Which files are taken: see ``stores/_folder.py``. A folder that is an artifact already is
@@ -147,6 +155,8 @@ class FileModelStore:
         Args:
             move: do not copy; the folder is gone when this returns (for what a job made itself).
             permit: where the folder may lie, and whether it may bring code.
+            digests: SHA-256 (hex) of its files, of a caller who computed them since anybody else
+                could write there; None: they are computed here.
 
         Raises:
             BadInput: no config.json, weights that are missing or cut short, an artifact whose
@@ -156,7 +166,8 @@ class FileModelStore:
         """
         path = path.absolute()
         found = partial(model_files, code=permit.code)
-        artifact = self._take(path, found, "model", None if move else permit.roots, move)
+        roots = None if move else permit.roots
+        artifact = self._take(path, found, "model", roots, move, digests or {})
         if move and path.resolve() != Path(artifact.path).resolve():
             shutil.rmtree(path, ignore_errors=True)
         return artifact
@@ -186,10 +197,11 @@ class FileModelStore:
         kind: Literal["model", "dataset"],
         roots: Sequence[str] | None,
         move: bool = False,
+        digests: Mapping[str, str] = MappingProxyType({}),
     ) -> ArtifactRef:
         """Args: found: names of the files that are taken; refuses the folder by raising."""
         inside(root, roots, kind)
-        lines = {name: _line(root / name, roots) for name in found(root)}
+        lines = {name: _line(root / name, roots, digests.get(name)) for name in found(root)}
         digest = _digest(lines)
         target = self._artifacts / digest
         stored = root.resolve()
@@ -295,10 +307,12 @@ def _digest(lines: dict[str, tuple[int, str]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _line(path: Path, roots: Sequence[str] | None = None) -> tuple[int, str]:
+def _line(
+    path: Path, roots: Sequence[str] | None = None, known: str | None = None
+) -> tuple[int, str]:
     with open_inside(path, roots, "the content store") as file:
         size = os.fstat(file.fileno()).st_size
-        return size, hashlib.file_digest(file, "sha256").hexdigest()
+        return size, known or hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _looks_like(target: Path, lines: dict[str, tuple[int, str]]) -> bool:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from optikit.adapters.files import inside
-from optikit.core.paths import paths_of
+from optikit.core.addresses import allowed
+from optikit.core.paths import addresses_of, paths_of
 from optikit.errors import UnsafeInput
 from optikit.spec.job import OptimizationJob
 from optikit.spec.permit import Permit
@@ -55,7 +56,9 @@ def permit_for(job: OptimizationJob, site: Site | None, home: Path) -> Permit:
         home: of the team; always one of the roots.
 
     Raises:
-        UnsafeInput: a path that leads outside all roots, a database, or code that is not allowed.
+        SpecError: an address that is none.
+        UnsafeInput: a path that leads outside all roots, an address or a database that this site
+            does not allow, or code that is not allowed.
     """
     if job.model.trust_remote_code:
         must_allow_code(site, "model.trust_remote_code")
@@ -68,4 +71,7 @@ def permit_for(job: OptimizationJob, site: Site | None, home: Path) -> Permit:
             "with the service's rights and passwords; leave it out, and the studies are kept in "
             "the job's folder"
         )
-    return Permit(roots=roots, code=job.model.trust_remote_code)
+    addresses = None if site is None else site.addresses
+    for key, address in addresses_of(job):
+        allowed(address, addresses, key)
+    return Permit(roots=roots, addresses=addresses, code=job.model.trust_remote_code)

@@ -14,7 +14,7 @@ from optikit.core.shape import shape_from_config
 from optikit.errors import BadInput
 from optikit.spec.model import ModelShape
 
-__all__ = ["shape_of_folder", "shipped_names", "shipped_shape"]
+__all__ = ["shape_of_folder", "shape_of_text", "shipped_names", "shipped_shape"]
 
 _MAX_CONFIG = 16 * 2**20
 """Bytes of a config.json that are read; quantized ones list layers, and stay far below."""
@@ -73,6 +73,25 @@ def shape_of_folder(path: Path, roots: Sequence[str] | None = None) -> ModelShap
             content = json.loads(file.read(_MAX_CONFIG).decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(f"{config} cannot be read as JSON: {error}") from None
+    return _shape(content, str(config))
+
+
+def shape_of_text(text: bytes, where: str) -> ModelShape:
+    """The shape that a config.json describes.
+
+    Args:
+        where: it was found, for the message.
+
+    Raises:
+        BadInput: no JSON, or not a decoder-only transformer.
+    """
+    try:
+        return _shape(json.loads(text.decode("utf-8")), where)
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{where} cannot be read as JSON: {error}") from None
+
+
+def _shape(content: object, where: str) -> ModelShape:
     if not isinstance(content, dict):
-        raise BadInput(f"{config} holds no JSON object; give the model's own config.json")
-    return shape_from_config(content, str(config))
+        raise BadInput(f"{where} holds no JSON object; give the model's own config.json")
+    return shape_from_config(content, where)

@@ -245,6 +245,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
         tuner=cast(Any, None),
         runner=cast(Any, None),
         models=store,
+        remote=cast(Any, None),
         baselines=FileBaselines(home),
         read_texts=cast(Any, None),
         tracker=tracker,

@@ -46,7 +46,7 @@ def archive(tmp_path: Path) -> JobArchive:
 @pytest.fixture
 def search(archive: JobArchive) -> FinalistSearch:
     nothing: Any = None
-    tools = Tools(archive, *[nothing] * 12)
+    tools = Tools(archive, *[nothing] * 13)
     asks = [ask("f0-b0", "b0"), ask("f0-t3", "t3"), ask("f1-t3", "t3")]
     return FinalistSearch(tools, archive.plan(), asks, {"t3": 90.0}, archive.folder("study"))
 

@@ -11,9 +11,11 @@ from optikit.errors import BadInput, DatasetError, UnknownName
 from optikit.flows import FLOWS
 from optikit.pools.base import Resources
 from optikit.spec.job import OptimizationJob
+from optikit.spec.permit import ANYTHING, Permit
 from optikit.spec.plan import Option, Plan
 from optikit.stages.base import Inputs, Tools
 from optikit.stages.fetch import STAGE, licence_of
+from optikit.stores.base import Arrival
 from optikit.stores.file import FileModelStore
 
 
@@ -59,6 +61,31 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+class Elsewhere:
+    """Stands for what brings addresses here; the real one is tested with real servers."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.folders: dict[str, Path] = {}
+        self.asked: list[tuple[str, Permit]] = []
+
+    def send(self, folder: Path, text: str, permit: Permit = ANYTHING) -> str:
+        raise AssertionError("fetch sends nothing")
+
+    def bring(
+        self,
+        text: str,
+        kind: str,
+        permit: Permit = ANYTHING,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Arrival:
+        self.asked.append((text, permit))
+        progress(1, 2)
+        store = FileModelStore(self.home)
+        take = store.take if kind == "model" else store.take_dataset
+        return Arrival(take(self.folders[text]), f"{text}@pinned", 5, 1.0)
+
+
 class Journal:
     """Time enough, and nothing kept."""
 
@@ -82,6 +109,7 @@ def tools(tmp_path: Path) -> Tools:
         tuner=nothing,
         runner=nothing,
         models=FileModelStore(tmp_path / "home"),
+        remote=Elsewhere(tmp_path / "home"),
         baselines=nothing,
         read_texts=nothing,
         tracker=nothing,
@@ -148,3 +176,19 @@ def test_a_registered_model_that_was_changed_is_refused(tools: Tools, folder: Pa
     config.write_text('{"changed": 1}')
     with pytest.raises(BadInput, match="was changed after it was stored"):
         STAGE.run(tools, Inputs(), plan(), "d")
+
+
+def test_what_lies_elsewhere_is_brought_and_the_record_says_from_where(
+    tools: Tools, folder: Path, tmp_path: Path
+) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "x"}\n')
+    elsewhere = cast(Elsewhere, tools.remote)
+    elsewhere.folders = {"s3://b/m": folder, "s3://b/rows.jsonl": rows}
+    spec = plan(8, model={"name": "m", "uri": "s3://b/m"}, dataset={"path": "s3://b/rows.jsonl"})
+    record = STAGE.run(tools, Inputs(), spec, "d")
+    assert (Path(record.model.path) / "config.json").is_file()
+    assert record.dataset is not None
+    assert record.model_address == "s3://b/m@pinned"
+    assert record.dataset_address == "s3://b/rows.jsonl@pinned"
+    assert [text for text, _ in elsewhere.asked] == ["s3://b/m", "s3://b/rows.jsonl"]

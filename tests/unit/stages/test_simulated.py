@@ -42,7 +42,7 @@ def plan(home: Path, **spec: Any) -> Plan:
 def tools(home: Path) -> Tools:
     """Nothing but a journal: whoever reaches for a pool, an engine or a store fails."""
     nothing = cast(Any, None)
-    return Tools(cast(Any, Journal(home)), *[nothing] * 12)
+    return Tools(cast(Any, Journal(home)), *[nothing] * 13)
 
 
 @pytest.fixture

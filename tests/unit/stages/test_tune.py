@@ -116,6 +116,7 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
             tuner=TUNERS.load("grid"),
             runner=RUNNERS.load("packed"),
             models=nothing,
+            remote=nothing,
             baselines=nothing,
             read_texts=nothing,
             tracker=nothing,

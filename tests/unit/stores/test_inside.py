@@ -64,7 +64,7 @@ def test_roots_and_the_teams_own_home_are_allowed(site: Site, home: Path) -> Non
     shared = site.roots[0]
     spec = {"dataset": {"path": f"{shared}/text"}, "model": {"name": "m", "uri": f"{home}/m"}}
     permit = permit_for(job(**spec), site, home)
-    assert permit == Permit(roots=(str(home), shared))
+    assert permit == Permit(roots=(str(home), shared), addresses=())
     with pytest.raises(UnsafeInput, match=r"dataset\.path"):
         permit_for(job(dataset={"path": str(home.parent / "b" / "text")}), site, home)
 
@@ -212,3 +212,16 @@ def test_a_changed_set_of_files_is_noticed(
     )
     with pytest.raises(BadInput, match="changed while it was read"):
         store.take(model)
+
+
+def test_a_site_reads_elsewhere_only_where_it_says(site: Site, home: Path) -> None:
+    spec: dict[str, Any] = {"model": {"name": "m", "uri": "s3://ours/m"}}
+    spec |= {"dataset": {"path": "hf://ORG/NAME"}}
+    assert permit_for(job(**spec), None, home).addresses is None
+    with pytest.raises(UnsafeInput, match=r"model\.uri: s3://ours/m lies outside the addresses"):
+        permit_for(job(**spec), site, home)
+    half = site.model_copy(update={"addresses": ("s3://ours/",)})
+    with pytest.raises(UnsafeInput, match=r"dataset\.path: hf://ORG/NAME lies outside"):
+        permit_for(job(**spec), half, home)
+    both = site.model_copy(update={"addresses": ("s3://ours/", "hf://")})
+    assert permit_for(job(**spec), both, home).addresses == ("s3://ours/", "hf://")

@@ -1,0 +1,52 @@
+"""What may be asked of a kind of address."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from optikit.core.addresses import Address, RemoteFile
+
+__all__ = ["Source", "Tree"]
+
+
+class Tree(Protocol):
+    """One folder elsewhere, or one file: then a folder with that file alone.
+
+    Several threads may read at once. Every method raises ``BadInput`` where nothing is there or
+    nobody may look, and ``SourceError`` where the place does not answer or breaks off: the same
+    call may do later.
+    """
+
+    @property
+    def pinned(self) -> str:
+        """The address with what moves in it resolved: a branch to its commit."""
+
+    def files(self) -> Mapping[str, RemoteFile]:
+        """All files below it by relative name, as the place has them now."""
+
+    def read(self, name: str, start: int, stop: int) -> bytes:
+        """Bytes ``start`` to ``stop`` (exclusive) of a file."""
+
+    def write(self, name: str, source: Path, sha256: str) -> None:
+        """Bring a file there, whole or not at all; raises ``BadInput`` where nothing can be."""
+
+    def holds(self, name: str, size: int, sha256: str) -> bool:
+        """Whether the place says that it has a file with this content."""
+
+
+class Source(Protocol):
+    """One kind of address; credentials come from the environment, never from an address."""
+
+    name: str
+    """Of the scheme."""
+
+    def open(self, address: Address) -> Tree:
+        """The tree there; may resolve a revision, reads no file.
+
+        Raises:
+            BadInput: the address is none of this scheme, or nobody may look.
+            SourceError: the place does not answer.
+            OptikitError: a library is missing; says what to install.
+        """

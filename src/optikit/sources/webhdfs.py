@@ -1,0 +1,50 @@
+"""``webhdfs://HOST:PORT/FOLDER``: HDFS through a NameNode's (or HttpFS's) REST API.
+
+``HADOOP_USER_NAME`` says who asks; with ``OPTIKIT_HDFS_KERBEROS=1`` the ticket of the environment
+does, and ``OPTIKIT_HDFS_TLS=1`` speaks HTTPS.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from optikit.adapters.fsspec import Folder, opened
+from optikit.core.addresses import Address
+from optikit.errors import SpecError
+
+__all__ = ["SOURCE"]
+
+_PORT = 9870
+"""Of a NameNode since Hadoop 3."""
+
+
+class WebHdfs:
+    """A NameNode."""
+
+    name = "webhdfs"
+
+    def open(self, address: Address) -> Folder:
+        """See base.Source."""
+        host, _, path = address.place.partition("/")
+        name, _, port = host.partition(":")
+        if not name or not path or (port and not port.isdecimal()):
+            raise SpecError(f"{address}: asked no webhdfs://HOST:PORT/FOLDER")
+        more: dict[str, Any] = {}
+        if os.environ.get("OPTIKIT_HDFS_KERBEROS") == "1":
+            more["kerberos"] = True
+        elif user := os.environ.get("HADOOP_USER_NAME"):
+            more["user"] = user
+        fs = opened(
+            "webhdfs",
+            "hdfs",
+            host=name,
+            port=int(port or _PORT),
+            use_https=os.environ.get("OPTIKIT_HDFS_TLS") == "1",
+            skip_instance_cache=True,
+            **more,
+        )
+        return Folder(fs, f"/{path}", str(address))
+
+
+SOURCE = WebHdfs()

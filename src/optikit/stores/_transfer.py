@@ -1,0 +1,246 @@
+"""Files to and from elsewhere, in parts that several threads move, resumed where they stopped."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from optikit.core.addresses import RemoteFile
+from optikit.core.checksums import LIST
+from optikit.errors import BadInput, DiskFull, SourceError
+from optikit.sources.base import Tree
+
+__all__ = ["PART", "Progress", "download", "sha256_of", "upload"]
+
+PART = 16 << 20
+"""Bytes of a part: what one thread holds in memory."""
+THREADS = 8
+_DONE = ".parts"
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
+
+Progress = Callable[[int, int], None]
+"""Bytes that are there, of how many."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    number: int
+    name: str
+    start: int
+    stop: int
+
+
+def download(
+    tree: Tree,
+    files: Mapping[str, RemoteFile],
+    folder: Path,
+    patience_s: float,
+    progress: Progress = lambda done, total: None,
+) -> dict[str, str]:
+    """Bring files into a folder, which is the caller's alone; call it again to go on.
+
+    Which parts are there stands in ``<folder>/.parts``, which is gone in the end. At most
+    ``THREADS * PART`` bytes are in memory.
+
+    Args:
+        files: by relative name; the same at every call for this folder.
+        patience_s: how long in all nothing may arrive before it is given up.
+        progress: called by one thread at a time.
+
+    Returns:
+        The SHA-256 (hex) of each file, as it lies here.
+
+    Raises:
+        BadInput: a file is gone, or has another digest than its place said.
+        SourceError: nothing arrived for that long.
+        DiskFull: the files do not fit.
+    """
+    parts = list(_parts(files))
+    folder.mkdir(parents=True, exist_ok=True)
+    _room(files, folder)
+    done = _Done(folder / _DONE, len(parts))
+    try:
+        total = sum(file.size for file in files.values())
+        left = [part for part in parts if part.number not in done]
+        there = total - sum(part.stop - part.start for part in left)
+        _Crew(tree, folder, done, patience_s, progress, there, total).run(left)
+    finally:
+        done.close()
+    digests = {name: sha256_of(folder / name) for name in files}
+    for name, file in files.items():
+        if file.sha256 is not None and digests[name] != file.sha256:
+            (folder / _DONE).unlink()  # nothing of it is taken for whole
+            raise BadInput(
+                f"{tree.pinned}: {name} is not what its place says it is (sha256); it was damaged "
+                "on the way, or there"
+            )
+    (folder / _DONE).unlink()
+    return digests
+
+
+def _parts(files: Mapping[str, RemoteFile]) -> Iterator[_Part]:
+    number = 0
+    for name in sorted(files):
+        for start in range(0, files[name].size, PART):
+            yield _Part(number, name, start, min(start + PART, files[name].size))
+            number += 1
+
+
+def _room(files: Mapping[str, RemoteFile], folder: Path) -> None:
+    """Make the files at their full size, so that a disk that is too small shows now."""
+    for name, file in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            if os.fstat(handle).st_size != file.size:
+                os.ftruncate(handle, file.size)
+            if file.size:
+                os.posix_fallocate(handle, 0, file.size)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DiskFull(
+                f"{path} needs {file.size / 1e9:.2f} GB and does not fit the disk of {folder}; "
+                "free some, or set OPTIKIT_HOME to a larger one"
+            ) from error
+        finally:
+            os.close(handle)
+
+
+class _Done:
+    """One byte a part, written after the part was; of a torn file nothing is believed."""
+
+    def __init__(self, path: Path, parts: int) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if os.fstat(self._handle).st_size not in (0, parts):
+            os.ftruncate(self._handle, 0)
+        os.ftruncate(self._handle, parts)
+        self._marks = os.pread(self._handle, parts, 0)
+
+    def __contains__(self, number: int) -> bool:
+        return self._marks[number] == 1
+
+    def add(self, number: int) -> None:
+        os.pwrite(self._handle, b"\1", number)
+
+    def close(self) -> None:
+        os.close(self._handle)
+
+
+class _Crew:
+    """The threads of one download."""
+
+    def __init__(
+        self,
+        tree: Tree,
+        folder: Path,
+        done: _Done,
+        patience_s: float,
+        progress: Progress,
+        there: int,
+        total: int,
+    ) -> None:
+        self._tree, self._folder, self._done = tree, folder, done
+        self._patience_s, self._progress = patience_s, progress
+        self._there, self._total = there, total
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._arrived_s = time.monotonic()
+
+    def run(self, parts: list[_Part]) -> None:
+        self._progress(self._there, self._total)
+        with ThreadPoolExecutor(THREADS, thread_name_prefix="download") as pool:
+            try:
+                running = [pool.submit(self._bring, part) for part in parts]
+                ended, _ = wait(running, return_when=FIRST_EXCEPTION)
+                for one in ended:
+                    one.result()
+            finally:  # a signal too: what waits is not begun, who pauses wakes
+                self._stop.set()
+                pool.shutdown(cancel_futures=True)
+
+    def _bring(self, part: _Part) -> None:
+        data = self._patiently(part)
+        if data is None:
+            return
+        handle = os.open(self._folder / part.name, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(handle, data, part.start)
+        finally:
+            os.close(handle)
+        with self._lock:
+            self._done.add(part.number)
+            self._there += len(data)
+            self._progress(self._there, self._total)
+
+    def _patiently(self, part: _Part) -> bytes | None:
+        """The part; None: the others have stopped."""
+        pause_s = _FIRST_PAUSE_S
+        while not self._stop.is_set():
+            try:
+                data = self._tree.read(part.name, part.start, part.stop)
+            except SourceError:
+                if time.monotonic() - self._arrived_s > self._patience_s:
+                    raise
+                self._stop.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                self._arrived_s = time.monotonic()
+                return data
+        return None
+
+
+def upload(folder: Path, names: list[str], tree: Tree, patience_s: float) -> str:
+    """Bring files of a folder elsewhere; what is there with the same content is not sent again.
+
+    Last comes ``SHA256SUMS`` with a line a file, as ``sha256sum -c`` reads it: a folder elsewhere
+    that has it is whole.
+
+    Returns:
+        The SHA-256 of that list, hex.
+
+    Raises:
+        BadInput: nobody may write there.
+        SourceError: it did not answer for that long.
+    """
+    lines = []
+    for name in sorted(names):
+        path = folder / name
+        sha = sha256_of(path)
+        lines.append(f"{sha}  {name}\n")
+        _sent(tree, name, path, sha, patience_s)
+    text = "".join(lines).encode()
+    sha = hashlib.sha256(text).hexdigest()
+    with tempfile.NamedTemporaryFile() as listed:
+        listed.write(text)
+        listed.flush()
+        _sent(tree, LIST, Path(listed.name), sha, patience_s)
+    return sha
+
+
+def _sent(tree: Tree, name: str, path: Path, sha: str, patience_s: float) -> None:
+    until, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
+    while True:
+        try:
+            if not tree.holds(name, path.stat().st_size, sha):
+                tree.write(name, path, sha)
+            return
+        except SourceError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
