@@ -22,6 +22,7 @@ from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, Unsafe
 from optikit.evaluators import EVALUATORS
 from optikit.exports import EXPORTS
 from optikit.exports.base import ExportSettings
+from optikit.firstspec import FirstSpec, first_spec
 from optikit.flows import FLOWS
 from optikit.jobs import (
     Job,
@@ -58,6 +59,7 @@ from optikit.stores.traces import read_trace
 from optikit.tuners import TUNERS
 
 __all__ = [
+    "FirstSpec",
     "Job",
     "JobResult",
     "RemoteJob",
@@ -67,6 +69,7 @@ __all__ = [
     "default_home",
     "export_job",
     "find_certificate",
+    "first_spec",
     "leftovers",
     "list_jobs",
     "list_remote_jobs",
