@@ -24,6 +24,8 @@ from optikit.exports import EXPORTS
 from optikit.exports.base import ExportSettings
 from optikit.firstspec import FirstSpec, first_spec
 from optikit.flows import FLOWS
+from optikit.housekeeping import collect as collect_garbage
+from optikit.housekeeping import look as look_for_garbage
 from optikit.jobs import (
     Job,
     JobResult,
@@ -66,6 +68,7 @@ __all__ = [
     "Submitter",
     "benchmark_endpoint",
     "check_archives",
+    "collect_garbage",
     "default_home",
     "export_job",
     "find_certificate",
@@ -74,6 +77,7 @@ __all__ = [
     "list_jobs",
     "list_remote_jobs",
     "load_job",
+    "look_for_garbage",
     "read_certificate",
     "verify",
 ]
