@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from optikit.core.diskneed import Need
 from optikit.errors import BadInput
 from optikit.journal import patiently
 from optikit.pools.base import Resources
@@ -12,6 +13,7 @@ from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
 from optikit.spec.simulated import SimulatedModel
+from optikit.stages._room import room_for_fetch
 from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, attempt
 from optikit.stores.base import path_of
@@ -41,6 +43,7 @@ class Fetch:
             UnsafeInput: pickle weights, code that is not permitted, or links that leave the folder
                 or the site's roots.
             DatasetError: no dataset there.
+            DiskFull: the disk has less room than they take.
         """
         if plan.simulated:
             described = SimulatedModel(shape=plan.shape, recipe=None, sku=plan.sku)
@@ -61,6 +64,7 @@ class Fetch:
             dataset = plan.job.dataset.path
             if "://" not in dataset:  # absolute here: a worker may stand in another folder
                 dataset = str(Path(dataset).expanduser().absolute())
+        room_for_fetch(tools, _needs(tools, folder, dataset, plan.permit))
         record, attempts = attempt(
             tools,
             "fetch",
@@ -83,6 +87,16 @@ def _reads_text(plan: Plan) -> bool:
     compares = gate.divergence_documents > 0 and gate.divergence_text == "dataset"
     calibrates = any(option.calibration_samples for option in plan.options)
     return calibrates or ("evaluate" in plan.flow.stages and compares)
+
+
+def _needs(tools: Tools, folder: Path, dataset: str | None, permit: Permit) -> list[Need]:
+    """What has to be copied into the store."""
+    size = tools.models.missing_bytes(folder, permit=permit)
+    needs = [Need("artifacts", size, f"the model {folder}")]
+    if dataset is not None and "://" not in dataset:
+        size = tools.models.missing_bytes(Path(dataset), dataset=True, permit=permit)
+        needs.append(Need("artifacts", size, f"the dataset {dataset}"))
+    return needs
 
 
 def _fetch_here(

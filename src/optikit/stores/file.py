@@ -24,7 +24,7 @@ from typing import Literal
 
 from optikit.adapters.disk import delete, put_away
 from optikit.adapters.files import inside, open_inside
-from optikit.errors import BadInput, DatasetError, UnknownName, nearest
+from optikit.errors import BadInput, DatasetError, OptikitError, UnknownName, nearest
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.permit import ANYTHING, Permit
 from optikit.stores._folder import DATASET_SUFFIXES, brings_code, dataset_files, model_files
@@ -146,6 +146,28 @@ class FileModelStore:
         """All models, by name and then age."""
         models = [_read(entry) for entry in self._models.glob("*/*.json")]
         return sorted(models, key=lambda model: (model.name, model.created, model.version))
+
+    def stored(self) -> dict[str, int]:
+        """Bytes of all that is in the content-addressed store, by digest (``sha256:`` first)."""
+        return {f"sha256:{name}": sum(sizes.values()) for name, sizes in self._sizes().items()}
+
+    def missing_bytes(self, path: Path, *, dataset: bool = False, permit: Permit = ANYTHING) -> int:
+        """As stores/base.py: nothing is hashed; what has the same names and sizes may be it."""
+        try:
+            root = inside(path.absolute(), permit.roots, "disk")
+            if root.is_file():
+                names, root = [root.name], root.parent
+            else:
+                names = dataset_files(root) if dataset else model_files(root, permit.code)
+            asked = {name: (root / name).stat().st_size for name in names}
+        except (OptikitError, OSError):
+            return 0  # taking it will say what is wrong
+        return 0 if asked in self._sizes().values() else sum(asked.values())
+
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        """Files of each artifact with their bytes, by its hex digest."""
+        found = self._artifacts.glob("[!.]*") if self._artifacts.is_dir() else ()
+        return {folder.name: _sizes_of(folder) for folder in found if folder.is_dir()}
 
     def take(self, path: Path, *, move: bool = False, permit: Permit = ANYTHING) -> ArtifactRef:
         """Bring a model folder into the content-addressed store, verified, whole or not at all.
@@ -347,12 +369,17 @@ def _looks_like(target: Path, lines: dict[str, tuple[int, str]]) -> bool:
     """Cheap: the same names and sizes; contents were compared when the folder was stored."""
     if not target.is_dir():
         return False
-    found = {
-        path.relative_to(target).as_posix(): path.stat().st_size
-        for path in target.rglob("*")
-        if path.is_file()
-    }
-    return found == {name: size for name, (size, _) in lines.items()}
+    return _sizes_of(target) == {name: size for name, (size, _) in lines.items()}
+
+
+def _sizes_of(folder: Path) -> dict[str, int]:
+    """Bytes of each file below; those that vanish meanwhile are left out."""
+    found = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                found[path.relative_to(folder).as_posix()] = path.stat().st_size
+    return found
 
 
 def _read(entry: Path) -> RegisteredModel:

@@ -2,6 +2,7 @@ import json
 import struct
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -59,10 +60,16 @@ def folder(tmp_path: Path) -> Path:
     return path
 
 
+@dataclass
 class Journal:
     """Time enough, and nothing kept."""
 
-    def event(self, kind: str, **facts: Any) -> None: ...
+    home: Path
+    job_id: str = "job-1"
+    events: list[str] = field(default_factory=list)
+
+    def event(self, kind: str, **facts: Any) -> None:
+        self.events.append(f"{kind} {facts.get('text', '')}")
 
     def remaining_s(self) -> float:
         return 1e6
@@ -72,7 +79,7 @@ class Journal:
 def tools(tmp_path: Path) -> Tools:
     nothing = cast(Any, None)
     return Tools(
-        journal=cast(Any, Journal()),
+        journal=cast(Any, Journal(tmp_path / "home")),
         pool=Pool(),
         engine=nothing,
         generator=nothing,
