@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -23,7 +22,10 @@ from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, Unsafe
 from optikit.evaluators import EVALUATORS
 from optikit.exports import EXPORTS
 from optikit.exports.base import ExportSettings
+from optikit.firstspec import FirstSpec, first_spec
 from optikit.flows import FLOWS
+from optikit.housekeeping import collect as collect_garbage
+from optikit.housekeeping import look as look_for_garbage
 from optikit.jobs import (
     Job,
     JobResult,
@@ -51,6 +53,7 @@ from optikit.spec.plan import Plan
 from optikit.spec.queue import Site
 from optikit.spec.recipe import EngineFacts
 from optikit.specfile import read_mapping
+from optikit.stages._room import lacking, needs_of_job
 from optikit.stores.base import path_of
 from optikit.stores.file import FileModelStore
 from optikit.stores.inside import permit_for
@@ -60,19 +63,23 @@ from optikit.stores.traces import read_trace
 from optikit.tuners import TUNERS
 
 __all__ = [
+    "FirstSpec",
     "Job",
     "JobResult",
     "RemoteJob",
     "Submitter",
     "benchmark_endpoint",
     "check_archives",
+    "collect_garbage",
     "default_home",
     "export_job",
     "find_certificate",
+    "first_spec",
     "leftovers",
     "list_jobs",
     "list_remote_jobs",
     "load_job",
+    "look_for_garbage",
     "read_certificate",
     "verify",
 ]
@@ -324,11 +331,11 @@ class Submitter:
                 f"job's are {pool}; submit with --pool {needed}, or choose the runner packed"
             )
         self.home.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(self.home).free
-        if free < plan.disk_bytes:
+        lack = lacking(self.home, needs_of_job(self.home, FileModelStore(self.home), plan))
+        if lack is not None:
             raise BadInput(
-                f"the job needs about {plan.disk_bytes / 1e9:.1f} GB of disk under {self.home}, "
-                f"{free / 1e9:.1f} GB are free. Free some, or set OPTIKIT_HOME to a larger disk."
+                f"the disk is too small for the job: {lack}. `optikit archive gc` shows what may "
+                "go; or set OPTIKIT_HOME to a larger disk"
             )
         engine = ENGINES.load(job.engine.name)
         environment = {

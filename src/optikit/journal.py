@@ -103,9 +103,11 @@ class Journaled:
 
     def events_and_ends(self, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
         """Whole events, each with the offset behind it, for those who follow a live job."""
-        if not self.journal.exists():
+        try:
+            file = self.journal.open("rb")
+        except FileNotFoundError:
             return
-        with self.journal.open("rb") as file:
+        with file:
             file.seek(offset)
             for raw in file:
                 offset += len(raw)
@@ -125,9 +127,11 @@ class Journaled:
         return sum(1 for line in lines if line.strip() and event_of(line) is None)
 
     def created(self) -> float:
-        """Seconds since the epoch."""
+        """Seconds since the epoch; 0 where the folder was removed meanwhile."""
         first = next(self.events(), None)
-        return float(first["t"]) if first else self.root.stat().st_mtime
+        if first is not None:
+            return float(first["t"])
+        return self.root.stat().st_mtime if self.root.exists() else 0.0
 
 
 def now() -> dict[str, Any]:

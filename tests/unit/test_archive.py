@@ -5,6 +5,7 @@ import fcntl
 import json
 import os
 import pickle
+import shutil
 import time
 from pathlib import Path
 
@@ -251,3 +252,18 @@ def test_a_plan_of_another_version_is_named(archive: JobArchive) -> None:
     (archive.root / "plan.json").write_text('{"of": "a newer version"}')
     with pytest.raises(ArchiveError, match=r"plan.json is damaged, or of another version"):
         archive.plan()
+
+
+def test_a_job_that_is_removed_while_somebody_lists_is_no_crash(
+    archive: JobArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`optikit archive gc` may come between the look at a folder and the look into it."""
+    real = JobArchive.created
+
+    def gone(self: JobArchive) -> float:
+        shutil.rmtree(self.root)
+        return real(self)
+
+    monkeypatch.setattr(JobArchive, "created", gone)
+    assert [job.job_id for job in jobs(archive.home)] == [archive.job_id]
+    assert list(archive.events()) == []

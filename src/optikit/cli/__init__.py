@@ -11,6 +11,7 @@ from optikit.errors import OptikitError
 __all__ = ["main"]
 
 VERBS = (
+    "init",
     "plan",
     "export",
     "submit",

@@ -1,10 +1,13 @@
-"""optikit archive check [JOB...]: derive an archive's figures again and compare."""
+"""optikit archive check [JOB...]: derive an archive's figures again and compare; archive gc: free
+the disk."""
 
 from __future__ import annotations
 
 import argparse
 
-HELP = "check that archives hold what was measured"
+from optikit.cli import _gc
+
+HELP = "check that archives hold what was measured; free the disk"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,10 +21,20 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "jobs", nargs="*", metavar="JOB", help="ids, beginnings of them, or 'last'; none: every job"
     )
     check.add_argument("--json", action="store_true")
+    _gc.arguments(
+        actions.add_parser(
+            "gc",
+            help="remove archives of ended jobs, and models that nobody needs; shows them first",
+        )
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check archives."""
+    """Check archives, or free the disk."""
+    return _gc.run(args) if args.action == "gc" else _check(args)
+
+
+def _check(args: argparse.Namespace) -> int:
     from optikit.api import check_archives
     from optikit.cli._print import as_json, rows_table, say
 

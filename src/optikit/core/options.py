@@ -15,7 +15,7 @@ from optikit.spec.recipe import EngineFacts, RecipeFacts
 from optikit.spec.serving import ServingConfig
 from optikit.spec.sku import SkuFacts
 
-__all__ = ["Options", "resolve_options"]
+__all__ = ["Options", "doubt_of", "resolve_options"]
 
 
 class Options:
@@ -67,7 +67,7 @@ def resolve_options(
         except BadInput as problem:
             problems[recipe.name] = problem
             continue
-        doubt = _doubt(job, engine, recipe)
+        doubt = doubt_of(job, engine, recipe)
         if doubt:
             found.warnings.append(doubt)
     if not found.tried:
@@ -149,8 +149,8 @@ def _runs(
         )
 
 
-def _doubt(job: OptimizationJob, engine: EngineFacts, recipe: RecipeFacts) -> str | None:
-    """What a person should know before this recipe is tried."""
+def doubt_of(job: OptimizationJob, engine: EngineFacts, recipe: RecipeFacts) -> str | None:
+    """What a person should know before this recipe is tried on the job's SKU; None: nothing."""
     sku = job.compute.sku.facts
     if recipe.scheme in engine.doubtful.get(sku.kind, ()):
         return (

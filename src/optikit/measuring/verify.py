@@ -32,7 +32,7 @@ from optikit.spec.record import Certificate, SentAs
 from optikit.spec.simulated import MODEL_FILE, marked
 from optikit.spec.sku import ResourceSKU
 from optikit.spec.workload import Trace
-from optikit.stores.file import model_digest
+from optikit.stores.contents import model_digest
 from optikit.stores.inside import must_allow_code
 from optikit.stores.traces import read_trace
 

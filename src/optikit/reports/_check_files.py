@@ -34,7 +34,7 @@ from optikit.spec.record import (
 from optikit.spec.simulated import MODEL_FILE
 from optikit.stages._score import TOP_K
 from optikit.stages.base import Inputs
-from optikit.stores.file import folder_digest
+from optikit.stores.contents import folder_digest
 
 __all__ = ["check_files"]
 
@@ -43,7 +43,13 @@ def check_files(
     archive: JobArchive, plan: Plan, records: Mapping[str, StageRecord], counted: Counted
 ) -> Iterator[Finding]:
     """What of the files is not what the records and the journal say."""
+    collected = _collected(archive)
     for what, artifact in _artifacts(records):
+        if (
+            artifact.digest.removeprefix("sha256:") in collected
+            and not Path(artifact.path).exists()
+        ):
+            continue  # somebody said that it may go
         yield from _content(what, Path(artifact.path), artifact.digest, plan, counted)
     compress, evaluate = records.get("compress"), records.get("evaluate")
     if isinstance(evaluate, EvaluateRecord):
@@ -55,6 +61,15 @@ def check_files(
         for record in records.values():
             inputs = inputs.plus(record)
         yield from _bundle(archive, plan, publish, inputs, counted)
+
+
+def _collected(archive: JobArchive) -> set[str]:
+    """Digests of artifacts that ``optikit archive gc`` took from a job that stays."""
+    found: set[str] = set()
+    for event in archive.of_kind("collected"):
+        digests = event.get("artifacts")
+        found.update(map(str, digests if isinstance(digests, list) else ()))
+    return found
 
 
 def _artifacts(records: Mapping[str, StageRecord]) -> Iterator[tuple[str, ArtifactRef]]:

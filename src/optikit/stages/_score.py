@@ -84,7 +84,8 @@ def score_baseline(tools: Tools, plan: Plan, fetched: FetchRecord, documents: Do
     runs = plan.job.quality.baseline_runs
     key = _key(tools, plan, fetched, documents)
     kept = tools.baselines.find(key)
-    if kept is None:
+    folder = tools.journal.folder("quality", "baseline") / _SCORES
+    if kept is None or not _copied(kept, folder):
         found = score(tools, plan, documents, "baseline", "baseline", fetched.model, runs)
         try:
             tools.baselines.keep(key, found.folder)
@@ -92,16 +93,25 @@ def score_baseline(tools: Tools, plan: Plan, fetched: FetchRecord, documents: Do
             text = f"the baseline's scores are not kept for later jobs: {error}"
             tools.journal.event("note", text=text)
         return found
-    folder = tools.journal.folder("quality", "baseline") / _SCORES
+    _written(tools, "baseline", folder)
+    tools.journal.event("note", text=f"the baseline's scores are known from an earlier job: {kept}")
+    return Scored(tuple(_read(folder / f"items-{run + 1}.jsonl") for run in range(runs)), folder)
+
+
+def _copied(kept: Path, folder: Path) -> bool:
+    """Whether kept scores are in the job's folder; False: somebody removed them meanwhile."""
 
     def copy() -> None:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(kept, folder)
 
-    patiently(copy, f"write {folder}")
-    _written(tools, "baseline", folder)
-    tools.journal.event("note", text=f"the baseline's scores are known from an earlier job: {kept}")
-    return Scored(tuple(_read(folder / f"items-{run + 1}.jsonl") for run in range(runs)), folder)
+    try:
+        patiently(copy, f"write {folder}")
+    except OSError:
+        if kept.exists():
+            raise
+        return False
+    return True
 
 
 def score(

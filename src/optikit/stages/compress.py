@@ -26,6 +26,7 @@ from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import CompressRecord, FetchRecord
 from optikit.spec.simulated import SimulatedModel
+from optikit.stages._room import room_for_candidates
 from optikit.stages._simulated import keep
 from optikit.stages._texts import texts_of
 from optikit.stages.base import Inputs, Tools, attempt, resources_for
@@ -53,7 +54,7 @@ class Compress:
 
         Raises:
             DatasetError: no text field, or fewer usable samples than asked.
-            DiskFull: a checkpoint found no room.
+            DiskFull: a checkpoint found no room, or none can find some.
             StageFailed: no recipe gave a candidate; says why for each.
         """
         planned = planned_candidates(plan)
@@ -65,6 +66,7 @@ class Compress:
         alone = len(planned) == 1 and not falls_back
         task = partial(_make, tools, plan, inputs.fetched(), inputs_digest, alone)
         missing = [one for one in planned if one.id not in known]
+        room_for_candidates(tools, plan, missing, inputs.fetched().model)
         for candidate in _side_by_side(plan, missing, task):
             known[candidate.id] = candidate
         candidates = tuple(known[one.id] for one in planned)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from optikit.core.addresses import is_address
+from optikit.core.diskneed import Need
 from optikit.errors import BadInput
 from optikit.journal import patiently
 from optikit.pools.base import Resources
@@ -15,6 +16,7 @@ from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
 from optikit.spec.simulated import SimulatedModel
+from optikit.stages._room import room_for_fetch
 from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, attempt
 from optikit.stores.base import Arrival, path_of
@@ -48,6 +50,7 @@ class Fetch:
                 or the site's roots.
             DatasetError: no dataset there.
             SourceError: an address that does not answer.
+            DiskFull: the disk has less room than they take.
         """
         if plan.simulated:
             described = SimulatedModel(shape=plan.shape, recipe=None, sku=plan.sku)
@@ -69,6 +72,7 @@ class Fetch:
             dataset = plan.job.dataset.path
             if "://" not in dataset:  # absolute here: a worker may stand in another folder
                 dataset = str(Path(dataset).expanduser().absolute())
+        room_for_fetch(tools, _needs(tools, model, dataset, plan.permit))
         record, attempts = attempt(
             tools,
             "fetch",
@@ -91,6 +95,16 @@ def _reads_text(plan: Plan) -> bool:
     compares = gate.divergence_documents > 0 and gate.divergence_text == "dataset"
     calibrates = any(option.calibration_samples for option in plan.options)
     return calibrates or ("evaluate" in plan.flow.stages and compares)
+
+
+def _needs(tools: Tools, model: str, dataset: str | None, permit: Permit) -> list[Need]:
+    """What has to be copied into the store; a transfer from elsewhere asks for its room itself."""
+    count, needs = tools.models.missing_bytes, []
+    for kind, path in (("model", model), ("dataset", dataset)):
+        if path and not is_address(path):
+            size = count(Path(path), dataset=kind == "dataset", permit=permit)
+            needs.append(Need("artifacts", size, f"the {kind} {path}"))
+    return needs
 
 
 def _fetch_here(

@@ -24,6 +24,7 @@ from optikit.spec.record import Certificate, PublishRecord, Trial
 from optikit.spec.serving import ServingConfig
 from optikit.stages._bundle import appearing, licence_files, link_file, link_tree, write_text
 from optikit.stages._projection import project
+from optikit.stages._room import room_for_bundle
 from optikit.stages.base import Inputs, Tools, attempt, default_serving, resources_for
 
 __all__ = ["STAGE", "published_name"]
@@ -93,6 +94,8 @@ class Publish:
                 trial=None,
                 certificate_digest=None,
             )
+        if not plan.simulated:
+            room_for_bundle(tools, shipment.model)
         bundle = tools.journal.home / "bundles" / tools.journal.job_id
         certificate, digest = _write(tools, inputs, plan, shipment, bundle)
         address = _sent(tools, plan, bundle)

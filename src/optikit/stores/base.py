@@ -165,6 +165,15 @@ class ModelStore(Protocol):
     def list(self) -> list[RegisteredModel]:
         """All models, by name and then age."""
 
+    def stored(self) -> Mapping[str, int]:
+        """Bytes of all that is in the content-addressed store, by digest (``sha256:`` first)."""
+
+    def missing_bytes(self, path: Path, *, dataset: bool = False, permit: Permit = ANYTHING) -> int:
+        """The least that taking a model folder (or a local dataset) would write.
+
+        0 where it may be in the store already, and where it cannot be said from here.
+        """
+
     def take(self, path: Path, *, move: bool = False, permit: Permit = ANYTHING) -> ArtifactRef:
         """Bring a model folder into the content-addressed store, verified, whole or not at all.
 

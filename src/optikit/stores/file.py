@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -23,18 +22,28 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from optikit.adapters.files import inside, open_inside
-from optikit.errors import BadInput, DatasetError, UnknownName, nearest
+from optikit.adapters.disk import delete, put_away
+from optikit.adapters.files import inside
+from optikit.errors import BadInput, DatasetError, OptikitError, UnknownName, nearest
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.permit import ANYTHING, Permit
 from optikit.stores._folder import DATASET_SUFFIXES, brings_code, dataset_files, model_files
+from optikit.stores._writing import (
+    copy_file,
+    held,
+    link_file,
+    replace,
+    sync,
+    sync_folders,
+    write_new,
+)
 from optikit.stores.base import RegisteredModel
+from optikit.stores.contents import digest_of, line_of, looks_like, sizes_of
 from optikit.stores.hub import SCHEME, download
 
-__all__ = ["FileModelStore", "folder_digest", "model_digest"]
+__all__ = ["FileModelStore"]
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]{0,127}")
-_CHUNK = 1 << 20
 _STALE_S = 86_400.0
 _Found = Callable[[Path], list[str]]
 
@@ -116,7 +125,7 @@ class FileModelStore:
                 tags=tags or {},
             )
             entry = self._entry(name, chosen)
-            if _write_new(entry, model.model_dump_json(indent=2) + "\n"):
+            if write_new(entry, model.model_dump_json(indent=2) + "\n"):
                 return model
             existing = _read(entry)
             if version is None:
@@ -126,7 +135,7 @@ class FileModelStore:
                     return existing
                 # the home folder was moved: same content, new place
                 moved = existing.model_copy(update={"path": model.path})
-                _replace(entry, moved.model_dump_json(indent=2) + "\n")
+                replace(entry, moved.model_dump_json(indent=2) + "\n")
                 return moved
             raise BadInput(
                 f"model {name!r} version {version!r} is registered with other content "
@@ -138,6 +147,28 @@ class FileModelStore:
         """All models, by name and then age."""
         models = [_read(entry) for entry in self._models.glob("*/*.json")]
         return sorted(models, key=lambda model: (model.name, model.created, model.version))
+
+    def stored(self) -> dict[str, int]:
+        """Bytes of all that is in the content-addressed store, by digest (``sha256:`` first)."""
+        return {f"sha256:{name}": sum(sizes.values()) for name, sizes in self._sizes().items()}
+
+    def missing_bytes(self, path: Path, *, dataset: bool = False, permit: Permit = ANYTHING) -> int:
+        """As stores/base.py: nothing is hashed; what has the same names and sizes may be it."""
+        try:
+            root = inside(path.absolute(), permit.roots, "disk")
+            if root.is_file():
+                names, root = [root.name], root.parent
+            else:
+                names = dataset_files(root) if dataset else model_files(root, permit.code)
+            asked = {name: (root / name).stat().st_size for name in names}
+        except (OptikitError, OSError):
+            return 0  # taking it will say what is wrong
+        return 0 if asked in self._sizes().values() else sum(asked.values())
+
+    def _sizes(self) -> dict[str, dict[str, int]]:
+        """Files of each artifact with their bytes, by its hex digest."""
+        found = self._artifacts.glob("[!.]*") if self._artifacts.is_dir() else ()
+        return {folder.name: sizes_of(folder) for folder in found if folder.is_dir()}
 
     def take(
         self,
@@ -201,8 +232,8 @@ class FileModelStore:
     ) -> ArtifactRef:
         """Args: found: names of the files that are taken; refuses the folder by raising."""
         inside(root, roots, kind)
-        lines = {name: _line(root / name, roots, digests.get(name)) for name in found(root)}
-        digest = _digest(lines)
+        lines = {name: line_of(root / name, roots, digests.get(name)) for name in found(root)}
+        digest = digest_of(lines)
         target = self._artifacts / digest
         stored = root.resolve()
         if stored.parent == self._artifacts.resolve() and stored.name != digest:
@@ -210,7 +241,7 @@ class FileModelStore:
                 f"the artifact {stored} was changed after it was stored (its content is now "
                 f"{digest[:12]}...); remove it and register the original again"
             )
-        if not _looks_like(target, lines):
+        if not self._touched(target, lines):
             self._bring(root, lines, target, found, roots, move)
         elif sorted(found(target)) != sorted(lines):  # an earlier job may have been allowed more
             raise BadInput(f"{root} changed while it was read; try again")
@@ -238,25 +269,58 @@ class FileModelStore:
             for name, line in lines.items():
                 copy = work / name
                 copy.parent.mkdir(parents=True, exist_ok=True)
-                if move and _link_file(root / name, copy):
+                if move and link_file(root / name, copy):
                     continue
-                if _copy_file(root / name, copy, roots) != line:
+                if copy_file(root / name, copy, roots) != line:
                     raise BadInput(f"{root / name} changed while it was read; try again")
             # what was looked at is not yet what was read: the copy, which nobody else writes, is
             if sorted(found(work)) != sorted(lines):
                 raise BadInput(f"{root} changed while it was read; try again")
-            _sync_folders(work)
+            sync_folders(work)
             work.chmod(0o755)
-            if target.exists() and not _looks_like(target, lines):
+            os.utime(work)  # taken now, however long the copy took
+            if target.exists() and not looks_like(target, lines):
                 target.rename(work.with_name(f"{work.name}-damaged"))
             try:
                 work.rename(target)
             except OSError:
-                if not _looks_like(target, lines):
+                if not looks_like(target, lines):
                     raise  # else somebody else stored the same content meanwhile
-            _sync(self._artifacts)
+            sync(self._artifacts)
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+    def _touched(self, target: Path, lines: dict[str, tuple[int, str]]) -> bool:
+        """Whether the artifact is there; then it is taken now, and ``discard`` leaves it alone."""
+        if not target.is_dir():
+            return False
+        with held(self._artifacts, alone=False):
+            there = looks_like(target, lines)
+            if there:
+                with contextlib.suppress(OSError):  # a store of somebody else's
+                    os.utime(target)
+            return there
+
+    def discard(self, digest: str, taken_s: float) -> bool:
+        """Remove an artifact that nobody needs; False where somebody took it meanwhile.
+
+        Args:
+            digest: 64 hex digits.
+            taken_s: when it was last taken, as the caller saw it (``st_mtime`` of its folder).
+
+        Raises:
+            ArchiveError: it cannot be removed.
+        """
+        target = self._artifacts / digest
+        with held(self._artifacts, alone=True):
+            try:
+                if target.stat().st_mtime != taken_s:
+                    return False
+            except FileNotFoundError:
+                return False
+            away = put_away(target)
+        delete(away)
+        return True
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-taken, long ago enough that none is at work."""
@@ -284,118 +348,9 @@ def _only(name: str) -> _Found:
     return lambda folder: [name]
 
 
-def model_digest(folder: Path, code: bool = False) -> str:
-    """Digest that the store gives a model folder, ``sha256:`` first.
-
-    Args:
-        code: it may bring Python sources.
-
-    Raises:
-        BadInput: no model in it, or one that is not whole.
-        UnsafeInput: pickle weights or code, or a link that leaves it.
-    """
-    return f"sha256:{folder_digest(folder, model_files(folder, code))}"
-
-
-def folder_digest(root: Path, names: Sequence[str]) -> str:
-    """Hex digest of the named files below ``root``, as the store computes it."""
-    return _digest({name: _line(root / name) for name in names})
-
-
-def _digest(lines: dict[str, tuple[int, str]]) -> str:
-    text = "".join(f"{name}\0{size}\0{sha}\n" for name, (size, sha) in sorted(lines.items()))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _line(
-    path: Path, roots: Sequence[str] | None = None, known: str | None = None
-) -> tuple[int, str]:
-    with open_inside(path, roots, "the content store") as file:
-        size = os.fstat(file.fileno()).st_size
-        return size, known or hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _looks_like(target: Path, lines: dict[str, tuple[int, str]]) -> bool:
-    """Cheap: the same names and sizes; contents were compared when the folder was stored."""
-    if not target.is_dir():
-        return False
-    found = {
-        path.relative_to(target).as_posix(): path.stat().st_size
-        for path in target.rglob("*")
-        if path.is_file()
-    }
-    return found == {name: size for name, (size, _) in lines.items()}
-
-
-def _copy_file(source: Path, copy: Path, roots: Sequence[str] | None) -> tuple[int, str]:
-    sha = hashlib.sha256()
-    with open_inside(source, roots, "the content store") as reader, copy.open("xb") as writer:
-        while chunk := reader.read(_CHUNK):
-            sha.update(chunk)
-            writer.write(chunk)
-        writer.flush()
-        os.fchmod(writer.fileno(), 0o444)  # bundles link to it: nobody edits it by accident
-        os.fsync(writer.fileno())
-        return writer.tell(), sha.hexdigest()
-
-
-def _link_file(source: Path, link: Path) -> bool:
-    """A second name for a file; False where the file system has none to give."""
-    try:
-        os.link(source.resolve(), link)
-    except OSError:
-        return False
-    with link.open("rb") as file:
-        os.fchmod(file.fileno(), 0o444)
-        os.fsync(file.fileno())
-    return True
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folders(root: Path) -> None:
-    for base, _, _ in os.walk(root):
-        _sync(Path(base))
-
-
 def _read(entry: Path) -> RegisteredModel:
     try:
         content = json.loads(entry.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BadInput(f"the registry entry {entry} cannot be read: {error}") from None
     return RegisteredModel.parse(content, str(entry))
-
-
-def _write_new(path: Path, text: str) -> bool:
-    """Write a whole file under a name that must be free; False where it is taken."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".new-", encoding="utf-8") as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-        try:
-            os.link(new.name, path)  # unlike a rename, it never replaces what is there
-        except FileExistsError:
-            return False
-    path.chmod(0o644)
-    _sync(path.parent)
-    return True
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file over the one that is there."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=".new-", encoding="utf-8", delete=False
-    ) as new:
-        new.write(text)
-        new.flush()
-        os.fsync(new.fileno())
-    Path(new.name).chmod(0o644)
-    Path(new.name).replace(path)
-    _sync(path.parent)

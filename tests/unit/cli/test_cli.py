@@ -94,7 +94,7 @@ def test_the_table_shows_every_default_and_the_shapes_source(
         ({"workload": {"prompt_tokens": 100_000}}, ["context of 8192"]),
         ({"model": {"name": "unheard-of"}}, ["optikit models add PATH --name unheard-of"]),
         ({"model": {"name": "m", "uri": "/nowhere"}}, ["/nowhere"]),
-        ({"model": {"name": "m", "uri": "s3://b/m"}}, ["file:///absolute/path"]),
+        ({"model": {"name": "m", "uri": "gopher://b/m"}}, ["gopher", "s3, webhdfs"]),
         ({"flow_params": {"space": {"tensor_parallel": [3]}}}, ["64 attention heads"]),
     ],
 )

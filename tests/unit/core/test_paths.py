@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optikit.core.paths import path_of, paths_of
+from optikit.core.paths import addresses_of, path_of, paths_of
 from optikit.errors import SpecError
 from optikit.spec.job import OptimizationJob
 
@@ -49,7 +49,7 @@ def test_no_field_of_a_job_that_holds_a_path_is_forgotten() -> None:
                 walk(field.annotation, f"{prefix}{name}.")
 
     walk(OptimizationJob, "")
-    known = {"model.uri", "workload.trace", "quality.tasks", "tuner.storage"}
+    known = {"model.uri", "workload.trace", "quality.tasks", "tuner.storage", "publish.uri"}
     assert found - {"dataset.path"} == known
 
 
@@ -62,3 +62,25 @@ def test_addresses_that_are_no_files(uri: str) -> None:
 def test_addresses_that_are_files() -> None:
     assert path_of("file://localhost/a") == Path("/a")
     assert path_of("models/x") == Path("models/x")
+
+
+def test_every_address_of_a_job_with_its_key() -> None:
+    found = addresses_of(
+        job(
+            model={"name": "m", "uri": "s3://b/m/"},
+            dataset={"path": "hf://ORG/NAME"},
+            publish={"uri": "webhdfs://host:1/out"},
+        )
+    )
+    assert [(key, str(address)) for key, address in found] == [
+        ("model.uri", "s3://b/m"),
+        ("dataset.path", "hf://ORG/NAME"),
+        ("publish.uri", "webhdfs://host:1/out"),
+    ]
+    assert addresses_of(job(dataset={"path": "data"})) == ()
+
+
+def test_a_bundle_goes_to_an_address_and_to_no_path() -> None:
+    """A path would be written with the rights of whoever runs the site."""
+    with pytest.raises(SpecError, match=r"publish\.uri: asked '/tmp/out', which is no address"):
+        addresses_of(job(publish={"uri": "/tmp/out"}))

@@ -17,7 +17,7 @@ from optikit.measuring.verify import Verified, VerifyAsk, verify
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.recipe import EngineFacts
 from optikit.spec.record import Certificate, Probe
-from optikit.stores.file import model_digest
+from optikit.stores.contents import model_digest
 from tests.doubles import Queue, certificate
 from tests.unit.stages.publish_case import model_folder
 

@@ -2,6 +2,7 @@ import json
 import struct
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,10 +87,16 @@ class Elsewhere:
         return Arrival(take(self.folders[text]), f"{text}@pinned", 5, 1.0)
 
 
+@dataclass
 class Journal:
     """Time enough, and nothing kept."""
 
-    def event(self, kind: str, **facts: Any) -> None: ...
+    home: Path
+    job_id: str = "job-1"
+    events: list[str] = field(default_factory=list)
+
+    def event(self, kind: str, **facts: Any) -> None:
+        self.events.append(f"{kind} {facts.get('text', '')}")
 
     def remaining_s(self) -> float:
         return 1e6
@@ -99,7 +106,7 @@ class Journal:
 def tools(tmp_path: Path) -> Tools:
     nothing = cast(Any, None)
     return Tools(
-        journal=cast(Any, Journal()),
+        journal=cast(Any, Journal(tmp_path / "home")),
         pool=Pool(),
         engine=nothing,
         generator=nothing,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optikit.errors import OptikitError
-from optikit.stores.file import model_digest
+from optikit.stores.contents import model_digest
 
 TENSORS = {
     "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},

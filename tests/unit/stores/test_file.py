@@ -79,7 +79,7 @@ def test_an_artifact_taken_again_is_itself(store: FileModelStore, model: Path) -
     assert store.take(Path(ref.path)) == ref
     assert (Path(ref.path) / "model.safetensors").stat().st_ino == inode
     assert everything_below(store.home / "artifacts") >= {Path(ref.path).name}
-    assert len(list((store.home / "artifacts").iterdir())) == 1
+    assert len(list((store.home / "artifacts").glob("[!.]*"))) == 1
 
 
 def test_an_artifact_that_was_changed_is_found_out(store: FileModelStore, model: Path) -> None:
@@ -301,3 +301,39 @@ def test_datasets_that_cannot_be_used(store: FileModelStore, tmp_path: Path) -> 
     (tmp_path / "data.csv").write_text("x")
     with pytest.raises(DatasetError, match="no JSONL, parquet or text"):
         store.take_dataset(tmp_path / "data.csv")
+
+
+def test_what_taking_would_write_is_known_without_hashing(
+    store: FileModelStore, model: Path, tmp_path: Path
+) -> None:
+    size = store.missing_bytes(model)
+    ref = store.take(model)
+    assert size == ref.size_bytes
+    assert store.stored() == {ref.digest: size}
+    assert store.missing_bytes(model) == 0, "the same names and sizes: it may be there"
+    assert store.missing_bytes(Path(ref.path)) == 0
+    write_weights(model / "model.safetensors", b"\0" * 16)
+    assert store.missing_bytes(model) > size
+
+
+def test_what_a_dataset_would_write(store: FileModelStore, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text('{"text": "a"}\n')
+    (folder / "picture.png").write_bytes(b"x" * 100)
+    for path in (folder, folder / "rows.jsonl"):
+        assert store.missing_bytes(path, dataset=True) == 14
+    store.take_dataset(folder)
+    assert store.missing_bytes(folder / "rows.jsonl", dataset=True) == 0
+
+
+def test_what_cannot_be_looked_at_would_write_nothing_that_is_sure(
+    store: FileModelStore, tmp_path: Path, model: Path
+) -> None:
+    from optikit.spec.permit import Permit
+
+    assert store.missing_bytes(tmp_path / "nowhere") == 0
+    assert store.missing_bytes(tmp_path) == 0, "no model in it"
+    elsewhere = Permit(roots=(str(tmp_path / "roots"),))
+    assert store.missing_bytes(model, permit=elsewhere) == 0
+    assert store.stored() == {}

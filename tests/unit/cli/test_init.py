@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from optikit.cli import main
+
+
+@pytest.fixture(autouse=True)
+def here(optikit_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_spec_is_written_and_plans(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "qwen-2.5-7b", "--sku", "H100_1"]) == 0
+    said = capsys.readouterr().out
+    assert "job.yaml" in said
+    assert "H100_1" in said
+    assert "optikit submit job.yaml" in said
+    assert main(["plan", "job.yaml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sku"] == "H100_1"
+    assert not list(here.glob(".*partial"))
+
+
+def test_nothing_is_overwritten(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "mine.yaml").write_text("mine")
+    assert main(["init", "qwen-2.5-7b", "--output", "mine.yaml"]) == 2
+    assert "not overwritten" in capsys.readouterr().err
+    assert (here / "mine.yaml").read_text() == "mine"
+
+
+def test_it_can_be_printed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "smollm2-135m", "-o", "-"]) == 0
+    assert "flow: quantize_and_tune" in capsys.readouterr().out
+    assert list(here.glob("*.yaml")) == []
+    assert main(["init", "smollm2-135m", "-o", "-", "--json"]) == 2
+
+
+def test_as_json_with_the_reasons(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "smollm2-135m", "-o", "a.yaml", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["file"] == "a.yaml"
+    assert told["job"]["engine"]["name"] == "simulated"
+    assert {"sku", "recipe", "workload", "slo", "num_trials"} <= set(told["why"])
+
+
+def test_a_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "smollm2-135m", "-o", "nowhere/job.yaml"]) == 2
+    assert "cannot write nowhere/job.yaml" in capsys.readouterr().err
