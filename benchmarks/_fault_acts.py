@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._fault_case import Case, kill
+from benchmarks._fault_jobs import BUCKET
+from benchmarks._fault_world import MARK
 from optikit.adapters.process import members
 from optikit.api import Job, Submitter
 from optikit.errors import OptikitError
 from optikit.spec.job import OptimizationJob
+from tests.object_store import ObjectStore
 from tests.ray_nodes import ray_nodes
 
 _DAYS_S = 2 * 86_400.0
@@ -186,6 +189,52 @@ def no_tracker(case: Case) -> None:
 def tracker_failed(case: Case) -> int:
     # MLflow itself tries a database again for a minute and more
     return int(case.wait(lambda e: e["kind"] == "tracker_failed", 1, 170.0))
+
+
+def with_store(patience_s: float) -> Any:
+    """The job's model lies on an S3 server, which may be away for so long."""
+
+    def before(case: Case) -> None:
+        world = case.world
+        case.store = ObjectStore(world.folder / "store", world.secret, without=[MARK])
+        case.store.start()
+        os.environ.update(case.store.environment(), OPTIKIT_SOURCE_PATIENCE_S=str(patience_s))
+        client = case.store.client()
+        client.create_bucket(Bucket=BUCKET)
+        for path in (world.folder / "model").iterdir():
+            client.upload_file(str(path), BUCKET, f"model/{path.name}")
+
+    return before
+
+
+def _store_gone(case: Case) -> bool:
+    """SIGKILL of the S3 server as a stage begins that needs it."""
+    assert case.store is not None
+    stage = case.rng.choice(("fetch", "publish"))
+    found = case.wait_for("stage", stage=stage, state="running")
+    if found:
+        case.store.stop()
+    return found
+
+
+def store_away(case: Case) -> int:
+    """The object store is gone for some seconds."""
+    if not _store_gone(case) or case.store is None:
+        return 0
+    case.pause(5.0)
+    case.store.start()
+    return 1
+
+
+def store_stays_away(case: Case) -> int:
+    """The object store is gone until the job gives up."""
+    if not _store_gone(case) or case.store is None:
+        return 0
+    until = time.monotonic() + 90
+    while case.job.archive.driver_alive() and time.monotonic() < until:
+        time.sleep(0.1)
+    case.store.start()
+    return 1
 
 
 def two_resumes(case: Case) -> int:

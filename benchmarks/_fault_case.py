@@ -23,6 +23,7 @@ from optikit.errors import OptikitError
 from optikit.reports.check import check_archive
 from optikit.reports.summary import FINAL, summary
 from optikit.spec.job import OptimizationJob
+from tests.object_store import ObjectStore
 
 __all__ = ["Case", "Kind", "Outcome", "run_case"]
 
@@ -42,6 +43,8 @@ class Case:
     spec: dict[str, Any]
     job: Job = field(init=False)
     service: subprocess.Popen[bytes] | None = None
+    store: ObjectStore | None = None
+    """Where the job's model comes from and its bundle goes to."""
     events: list[Event] = field(default_factory=list)
     leaks: list[str] = field(default_factory=list)
     """What a fault itself saw that was not given back."""
@@ -189,6 +192,9 @@ def run_case(kind: Kind, seed: int, pool: str, keep: Path | None = None) -> Outc
         except (OptikitError, OSError, AssertionError, subprocess.SubprocessError) as error:
             found.wrong_state = 1
             found.told.append(f"the harness met {type(error).__name__}: {error}")
+        finally:
+            if case.store is not None:
+                case.store.stop()
         found.seconds = round(time.monotonic() - began, 1)
         if found.told and keep is not None:
             target = keep / f"{kind.name.replace(' ', '-')}-{seed}-{pool}"

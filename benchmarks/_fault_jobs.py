@@ -8,7 +8,9 @@ from benchmarks._fault_case import Case
 from benchmarks._fault_world import ROOT
 from tests.models import tiny_llama
 
-__all__ = ["queued", "real", "served", "simulated"]
+BUCKET = "faults"
+
+__all__ = ["BUCKET", "elsewhere", "queued", "real", "served", "simulated"]
 
 
 def simulated(case: Case) -> dict[str, Any]:
@@ -51,6 +53,13 @@ def served(case: Case) -> dict[str, Any]:
         "tuner": {"name": "random", "finalists": 0, "racing": False, "transfer": False},
         "budget": {"wall_time_s": 3600},
     }
+
+
+def elsewhere(case: Case) -> dict[str, Any]:
+    """As ``served``, with the model and the place of the bundle in a bucket."""
+    spec = served(case)
+    model = {"name": "tiny", "uri": f"s3://{BUCKET}/model"}
+    return {**spec, "model": model, "publish": {"uri": f"s3://{BUCKET}/bundles"}}
 
 
 def queued(case: Case) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import importlib.util
 
 from benchmarks import _fault_acts as act
 from benchmarks._fault_case import Kind
-from benchmarks._fault_jobs import queued, real, served, simulated
+from benchmarks._fault_jobs import elsewhere, queued, real, served, simulated
 
 __all__ = ["KINDS"]
 
@@ -112,6 +112,21 @@ KINDS: dict[str, Kind] = {
             (Kind("service killed", act.kill_service, queued, start=act.by_service),)
             if importlib.util.find_spec("optikit.service")
             else ()
+        ),
+        Kind(
+            "object store away",
+            act.store_away,
+            elsewhere,
+            before=act.with_store(60.0),
+            weight=0.6,
+        ),
+        Kind(
+            "object store stays away",
+            act.store_stays_away,
+            elsewhere,
+            first=("failed",),
+            before=act.with_store(1.0),
+            weight=0.6,
         ),
         Kind("two resumes", act.two_resumes, simulated, pools=("process", "inline")),
         Kind(

@@ -16,7 +16,7 @@ After each: the state is the right one for the fault, no finished trial is lost 
 30 s no process is left that carries the job's mark and nothing that a stage held, the archive is
 clean (`optikit archive check`), and no planted key or server key is in any file or command line.
 Needs root (mounts) and Linux. A clock jump is seen by the job's own Python processes, not by the
-kernel. There is no object store in this version whose loss could be injected. ``--quick``: 12
+kernel. The object store is SeaweedFS's S3 server. ``--quick``: 12
 cases on the process pool, some minutes.
 """
 

@@ -12,28 +12,35 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-__all__ = ["KEY", "SECRET", "ObjectStore", "object_store"]
+__all__ = ["ObjectStore", "object_store"]
 
 KEY, SECRET = "AKIDOPTIKITTESTS", "not-a-real-secret-of-anybody"
 _START_S = 60.0
 
 
 class ObjectStore:
-    """One server below a folder; ``url`` is its endpoint."""
+    """One server below a folder; ``url`` is its endpoint.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        secret: of the one who may do anything there.
+        without: variables of the environment that it does not get.
+    """
+
+    def __init__(self, folder: Path, secret: str = SECRET, without: Sequence[str] = ()) -> None:
+        self.folder, self.secret = folder, secret
+        self._environment = {k: v for k, v in os.environ.items() if k not in without}
         self.ports = _ports(4)
         self.url = f"http://127.0.0.1:{self.ports[0]}"
         self._server: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
-        who = {"accessKey": KEY, "secretKey": SECRET}
+        who = {"accessKey": KEY, "secretKey": secret}
         may = ["Admin", "Read", "Write", "List", "Tagging"]
         config = {"identities": [{"name": "tests", "credentials": [who], "actions": may}]}
         (folder / "s3.json").write_text(json.dumps(config))
@@ -43,12 +50,26 @@ class ObjectStore:
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def client(self) -> Any:
+        """Plain boto3 as its owner, whatever the environment says: what reads is not what wrote."""
+        import boto3
+        from botocore.config import Config
+
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=KEY,
+            aws_secret_access_key=self.secret,
+            region_name="us-east-1",
+            config=Config(retries={"max_attempts": 8, "mode": "standard"}),
+        )
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -59,19 +80,24 @@ class ObjectStore:
             "-ip.bind=127.0.0.1", "-filer", "-s3", f"-s3.config={self.folder / 's3.json'}",
             f"-s3.port={s3}", f"-master.port={master}", f"-volume.port={volume}",
             f"-filer.port={filer}", "-volume.max=100", "-master.volumeSizeLimitMB=512",
-            "-master.electionTimeout=1s", "-volume.readMode=local",
+            "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.electionTimeout=1s",
+            "-volume.readMode=local",
         ]  # fmt: skip
         with (self.folder / "log").open("ab") as log:
             self._server = subprocess.Popen(
-                command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder
+                command,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                cwd=self.folder,
+                env=self._environment,
             )
         until = time.monotonic() + _START_S
         while not self._answers():
             if self._server.poll() is not None or time.monotonic() > until:
                 self.stop()
-                pytest.fail(
-                    f"the S3 server did not start: {(self.folder / 'log').read_text()[-2000:]}"
-                )
+                said = (self.folder / "log").read_text()[-2000:]
+                raise RuntimeError(f"the S3 server did not start: {said}")
             time.sleep(0.2)
 
     def _answers(self) -> bool:

@@ -16,16 +16,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from botocore.config import Config
 
 from optikit.errors import BadInput, OptikitError, SourceError, UnsafeInput
 from optikit.spec.permit import Permit
 from optikit.stores.file import FileModelStore
 from optikit.stores.remote import PATIENCE, RemoteStore, shape_elsewhere
 from tests.models import tiny_llama
-from tests.object_store import KEY, SECRET, ObjectStore, object_store
+from tests.object_store import ObjectStore, object_store
 from tests.webhdfs import NameNode
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
@@ -48,20 +46,8 @@ def s3(server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> ObjectStore:
     return server
 
 
-def client(store: ObjectStore) -> Any:
-    """Plain boto3: what OptiKIT reads was written by somebody else."""
-    return boto3.client(
-        "s3",
-        endpoint_url=store.url,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET,
-        region_name="us-east-1",
-        config=Config(retries={"max_attempts": 8, "mode": "standard"}),
-    )
-
-
 def put(store: ObjectStore, bucket: str, folder: Path, prefix: str) -> None:
-    there = client(store)
+    there = store.client()
     if bucket not in [b["Name"] for b in there.list_buckets()["Buckets"]]:
         there.create_bucket(Bucket=bucket)
     for path in sorted(folder.rglob("*")):
@@ -105,7 +91,7 @@ def test_a_model_in_a_bucket_is_the_same_model_and_comes_once(
     assert (again.artifact, again.moved_bytes) == (came.artifact, 0)
     left = [path.name for path in (tmp_path / "b/artifacts").iterdir()]
     assert left == [here.digest.removeprefix("sha256:")]
-    client(s3).put_object(Bucket="models", Key="tiny/v1/NOTICE", Body=b"changed")
+    s3.client().put_object(Bucket="models", Key="tiny/v1/NOTICE", Body=b"changed")
     changed = store.bring("s3://models/tiny/v1", "model")
     assert changed.artifact.digest != here.digest
     assert changed.moved_bytes > 0
@@ -248,7 +234,7 @@ def test_what_is_sent_comes_back_checked(s3: ObjectStore, model: Path, tmp_path:
         update={"digest": FileModelStore(tmp_path / "b").take(model).digest}
     )
     text = (model / "config.json").read_bytes()
-    client(s3).put_object(Bucket="bundles", Key="job-1/model/config.json", Body=text + b" ")
+    s3.client().put_object(Bucket="bundles", Key="job-1/model/config.json", Body=text + b" ")
     with pytest.raises(BadInput, match=r"config\.json is not what its place says"):
         RemoteStore(tmp_path / "c").bring("s3://bundles/job-1/model", "model")
     store.send(model, "s3://bundles/job-1/model")
@@ -257,7 +243,7 @@ def test_what_is_sent_comes_back_checked(s3: ObjectStore, model: Path, tmp_path:
 
 def test_pickles_stay_where_they_are(s3: ObjectStore, model: Path, tmp_path: Path) -> None:
     put(s3, "models", model, "mixed")
-    client(s3).put_object(Bucket="models", Key="mixed/pytorch_model.bin", Body=b"\x80\x04.")
+    s3.client().put_object(Bucket="models", Key="mixed/pytorch_model.bin", Body=b"\x80\x04.")
     came = RemoteStore(tmp_path).bring("s3://models/mixed", "model")
     assert not list(Path(came.artifact.path).glob("*.bin"))
 
