@@ -32,6 +32,7 @@ VERBS = (
     "serve",
     "teams",
     "login",
+    "schema",
     "completion",
     "doctor",
 )
