@@ -38,6 +38,7 @@ from pydantic import TypeAdapter
 
 from optikit.admission import Ask, asks_of, waited_s
 from optikit.core.budget import steady, used
+from optikit.core.schemas import newer_than_this
 from optikit.errors import (
     ArchiveError,
     BadInput,
@@ -54,6 +55,7 @@ from optikit.spec.endpoint import ProcessGroup
 from optikit.spec.plan import Plan
 from optikit.spec.queue import Ticket
 from optikit.spec.record import StageRecord, Trial
+from optikit.spec.versions import SCHEMAS
 
 __all__ = [
     "JobArchive",
@@ -134,7 +136,8 @@ class JobArchive(Journaled):
             write_json(archive.root / "job.json", plan.job.model_dump(mode="json"))
             write_json(archive.root / "environment.json", environment)
             if not archive.journal.exists():
-                archive.event_now("created", flow=plan.flow.name, model=plan.job.model.name)
+                facts = {"flow": plan.flow.name, "model": plan.job.model.name}
+                archive.event_now("created", **facts, schemas=SCHEMAS)
             plain = plan.model_dump(mode="json")
             write_json(archive.root / "plan.json", plain)  # last: now it is one
         except OSError as error:
@@ -182,9 +185,7 @@ class JobArchive(Journaled):
         try:
             return Plan.parse(self._json("plan.json"), f"{self.job_id}/plan.json")
         except SpecError as error:
-            raise ArchiveError(
-                f"{self.root / 'plan.json'} is damaged, or of another version of OptiKIT: {error}"
-            ) from None
+            raise ArchiveError(f"{self.root / 'plan.json'} {self._why()}: {error}") from None
 
     def environment(self) -> dict[str, Any]:
         """Versions and hardware at submission."""
@@ -334,9 +335,17 @@ class JobArchive(Journaled):
     def _damaged(self, kind: str, error: Exception) -> ArchiveError:
         told = " ".join(str(error).split())[:300]
         return ArchiveError(
-            f"{self.journal}: an event {kind!r} is damaged, or of another version of OptiKIT: "
-            f"{told}. `optikit archive check {self.job_id}` says what else is"
+            f"{self.journal}: an event {kind!r} {self._why()}: {told}. `optikit archive check "
+            f"{self.job_id}` says what else is"
         )
+
+    def _why(self) -> str:
+        """Why something cannot be read, as far as the journal's versions tell."""
+        said = (newer_than_this(e.get("schemas")) for e in self.of_kind("created", "state"))
+        newer = next((why for why in said if why), None)
+        if newer is None:
+            return "is damaged, or of another version of OptiKIT"
+        return f"cannot be read: {newer}; use that version"
 
     def _json(self, name: str) -> object:
         try:

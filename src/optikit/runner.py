@@ -39,6 +39,7 @@ from optikit.runners import RUNNERS
 from optikit.spec.plan import Plan
 from optikit.spec.queue import Need
 from optikit.spec.record import CompressRecord, EvaluateRecord, StageRecord
+from optikit.spec.versions import SCHEMAS
 from optikit.stages import STAGES
 from optikit.stages.base import (
     Inputs,
@@ -219,7 +220,8 @@ def drive(
     try:
         with _stops_on_signal():
             cancelled = archive.cancel_asked()
-            archive.event("state", state="running", pid=os.getpid(), pool=pools.name)
+            begun = {"pid": os.getpid(), "pool": pools.name, "schemas": SCHEMAS}
+            archive.event("state", state="running", **begun)
             if cancelled:
                 raise Cancelled("cancelled before it began")
             _after_a_dead_driver(archive)

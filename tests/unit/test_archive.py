@@ -267,3 +267,20 @@ def test_a_job_that_is_removed_while_somebody_lists_is_no_crash(
     monkeypatch.setattr(JobArchive, "created", gone)
     assert [job.job_id for job in jobs(archive.home)] == [archive.job_id]
     assert list(archive.events()) == []
+
+
+def test_a_journal_says_the_versions_it_was_written_in(archive: JobArchive) -> None:
+    (created,) = archive.of_kind("created")
+    assert created["schemas"] == {"job": 1, "record": 1, "certificate": 2}
+
+
+def test_what_a_newer_version_wrote_is_refused_with_that_word(archive: JobArchive) -> None:
+    """Not half read, and not called damaged."""
+    archive.event("state", state="running", schemas={"record": 7})
+    record = {**fetch_record().model_dump(mode="json"), "colour": "blue"}
+    archive.event("record", record=record)
+    with pytest.raises(ArchiveError, match=r"newer OptiKIT wrote it \(record version 7"):
+        archive.records()
+    (archive.root / "plan.json").write_text('{"colour": "blue"}')
+    with pytest.raises(ArchiveError, match=r"plan.json cannot be read: a newer OptiKIT"):
+        archive.plan()

@@ -32,6 +32,8 @@ VERBS = (
     "serve",
     "teams",
     "login",
+    "schema",
+    "completion",
     "doctor",
 )
 

@@ -36,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prompts", choices=("tokens", "text"), help="default: tokens, text for chat"
     )
-    parser.add_argument("--method", metavar="NAME", help="of rate search; default: adjusted")
+    parser.add_argument("--method", metavar="METHOD", help="of rate search; default: adjusted")
     parser.add_argument("--seed", type=int, metavar="N", help="default: the workload's")
     parser.add_argument("--max-num-seqs", type=int, metavar="N", help="seats of the server")
     parser.add_argument("--vocab", type=int, metavar="N", help="token ids are drawn below it")

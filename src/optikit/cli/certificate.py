@@ -19,7 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     show = actions.add_parser("show", help="what was measured, on what, and what it showed")
     show.add_argument(
         "certificate",
-        metavar="PATH|JOB",
+        metavar="CERT",
         help="certificate.json, a bundle's folder, a job, a measurement, or 'last'",
     )
     show.add_argument("--json", action="store_true", help="print the certificate itself")

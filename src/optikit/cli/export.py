@@ -1,4 +1,4 @@
-"""optikit export NAME JOB.yaml: a job as a file that another system runs."""
+"""optikit export EXPORT JOB.yaml: a job as a file that another system runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ HELP = "write a job as a manifest for another system (rayjob: KubeRay, with Kueu
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("name", metavar="NAME", help="what to write: rayjob")
+    parser.add_argument("name", metavar="EXPORT", help="what to write: rayjob")
     parser.add_argument("spec", type=Path, metavar="JOB.yaml")
     parser.add_argument("--id", help="the job's id (default: a new one)")
     parser.add_argument(

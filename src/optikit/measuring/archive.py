@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from optikit.journal import Journaled, write_json
+from optikit.spec.versions import SCHEMAS
 
 __all__ = ["MeasurementArchive", "measurements"]
 
@@ -43,7 +44,7 @@ class MeasurementArchive(Journaled):
         archive = cls(home.resolve(), f"m{stamp}-{secrets.token_hex(3)}")
         archive.root.mkdir(parents=True)
         write_json(archive.root / "request.json", {"kind": kind, **request})
-        archive.event("begun", measured=kind)
+        archive.event("begun", measured=kind, schemas=SCHEMAS)
         return archive
 
     @property

@@ -6,16 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+from optikit import __version__
 from optikit.archive import jobs
 from optikit.errors import BadInput, SpecError, UnknownName, nearest
 from optikit.measuring.archive import measurements
 from optikit.spec.record import Certificate
+from optikit.spec.versions import CERTIFICATE
 
 __all__ = ["find_certificate", "read_certificate"]
 
 _NAME = "certificate.json"
 _BYTES = 16_000_000
-_VERSION = 2
 
 
 def find_certificate(what: str, home: Path) -> Path:
@@ -85,17 +86,20 @@ def read_certificate(path: Path) -> Certificate:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if version is None:
         raise BadInput(f"{path} is no certificate: it has no schema_version")
-    if isinstance(version, int) and version < _VERSION:
+    if isinstance(version, int) and version < CERTIFICATE:
         raise BadInput(
             f"{path} was written by an older version of OptiKIT (schema version {version}, this "
-            f"one reads {_VERSION}); run the job again to have it certified anew"
+            f"one reads {CERTIFICATE}); run the job again to have it certified anew"
         )
-    if version != _VERSION:
+    if version != CERTIFICATE:
         raise BadInput(
-            f"{path} has schema version {version!r}, this OptiKIT reads {_VERSION}; a newer "
+            f"{path} has schema version {version!r}, this OptiKIT reads {CERTIFICATE}; a newer "
             "OptiKIT wrote it, or it is damaged"
         )
     try:
         return Certificate.parse(data, str(path))
     except SpecError as error:
-        raise BadInput(f"the certificate is damaged: {error}") from None
+        who = str(data.get("optikit_version") or "")
+        newer = who not in ("", __version__)
+        other = f", or OptiKIT {who!r:.40}, which wrote it, knows more" if newer else ""
+        raise BadInput(f"the certificate is damaged{other}: {error}") from None

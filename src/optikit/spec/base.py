@@ -7,7 +7,8 @@ import re
 import typing
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from optikit.errors import SpecError
 
@@ -23,6 +24,29 @@ class Spec(BaseModel):
         protected_namespaces=(),
         populate_by_name=True,
     )
+
+    @classmethod
+    def json_forms(cls, fields: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """JSON Schemas of what a person may write in the place of a mapping of the fields.
+
+        Args:
+            fields: the mapping's own schema, which may be corrected.
+        """
+        return ()
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The fields, or one of the shorter forms where there are some."""
+        found = handler(schema)
+        plain = handler.resolve_ref_schema(found)
+        fields = dict(plain)
+        forms = cls.json_forms(fields) if handler.mode == "validation" else ()
+        if forms:
+            plain.clear()
+            plain |= {"description": fields.pop("description", ""), "anyOf": [*forms, fields]}
+        return found
 
     @classmethod
     def parse(cls, data: Any, what: str = "") -> Self:

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9][\w.+-]*$")]
+Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]
 
 
 def _name_alone(data: Any) -> Any:
@@ -54,7 +55,7 @@ class ModelStorage(Spec):
     """A model of the local registry, or a folder by ``uri``."""
 
     name: Name
-    version: Annotated[Name, BeforeValidator(str)] = "1"
+    version: Annotated[Name, BeforeValidator(str, json_schema_input_type=Name | int | float)] = "1"
     uri: str | None = None
     """A model folder: ``file:///path``, ``s3://BUCKET/FOLDER``, ``hf://ORG/NAME@REVISION``, ...;
     without it the registry is asked for name and version."""
@@ -118,7 +119,9 @@ class FlowParams(Spec):
     """Parameters of the flow."""
 
     recipe: Annotated[
-        tuple[Name, ...], BeforeValidator(_one_or_several), Field(min_length=1, max_length=16)
+        tuple[Name, ...],
+        BeforeValidator(_one_or_several, json_schema_input_type=Name | Names),
+        Field(min_length=1, max_length=16),
     ] = ("int_w8a8",)
     """One recipe, or several of which the best that keeps the quality goes on."""
     num_compression_trials: int = Field(default=1, ge=1, le=32)
@@ -274,9 +277,15 @@ class OptimizationJob(Spec):
     compute: ComputeConfig
     workload: Workload = Workload()
     slo: Slo = Slo()
-    engine: Annotated[EngineChoice, BeforeValidator(_name_alone)] = EngineChoice()
-    tuner: Annotated[TunerChoice, BeforeValidator(_name_alone)] = TunerChoice()
-    method: Annotated[MethodChoice, BeforeValidator(_name_alone)] = MethodChoice()
+    engine: Annotated[
+        EngineChoice, BeforeValidator(_name_alone, json_schema_input_type=Name | EngineChoice)
+    ] = EngineChoice()
+    tuner: Annotated[
+        TunerChoice, BeforeValidator(_name_alone, json_schema_input_type=Name | TunerChoice)
+    ] = TunerChoice()
+    method: Annotated[
+        MethodChoice, BeforeValidator(_name_alone, json_schema_input_type=Name | MethodChoice)
+    ] = MethodChoice()
     quality: QualityGate = QualityGate()
     fallback: Literal["baseline", "none"] = "none"
     """After a lost quality gate: go on with the uncompressed model, or end."""

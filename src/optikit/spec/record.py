@@ -12,6 +12,7 @@ from optikit.spec.job import MethodChoice
 from optikit.spec.quality import QualityVerdict
 from optikit.spec.serving import ServingConfig
 from optikit.spec.slo import Slo
+from optikit.spec.versions import CERTIFICATE
 from optikit.spec.workload import Workload
 
 __all__ = [
@@ -325,7 +326,7 @@ class SentAs(Spec):
 class Certificate(Spec):
     """What was measured, on what, so that anyone can measure it again."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[2] = CERTIFICATE
     status: Literal["preliminary", "certified", "negative"]
     simulated: bool = False
     """True: no server was there; the figures are a model's."""

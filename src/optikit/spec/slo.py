@@ -60,6 +60,11 @@ class Bound(Spec):
     percentile: float = Field(gt=0, lt=100)
     limit_ms: float = Field(gt=0)
 
+    @classmethod
+    def json_forms(cls, fields: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """As text."""
+        return ({"type": "string", "examples": ["p95(e2e) <= 500 ms"]},)
+
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, data: Any) -> Any:
@@ -115,6 +120,11 @@ class Goodput(Spec):
 
     limits: tuple[Limit, ...] = Field(min_length=1)
     share_percent: float = Field(gt=0, lt=100)
+
+    @classmethod
+    def json_forms(cls, fields: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """As text."""
+        return ({"type": "string", "examples": ["goodput(e2e <= 2 s) >= 95 %"]},)
 
     @model_validator(mode="before")
     @classmethod
@@ -196,6 +206,14 @@ class Slo(Spec):
     """
 
     bounds: tuple[AnyBound, ...] = ()
+
+    @classmethod
+    def json_forms(cls, fields: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """One bound, a list of them, or none."""
+        bounds = fields["properties"]["bounds"]
+        items = {"anyOf": bounds["items"].pop("oneOf")}  # a text may be read as either
+        bounds["items"] = items
+        return {"type": "string"}, {"type": "array", "items": items}, {"type": "null"}
 
     @model_validator(mode="before")
     @classmethod

@@ -20,6 +20,9 @@ def _search_alone(data: Any) -> Any:
     return () if data == SEARCH else data
 
 
+_SEARCHED = BeforeValidator(_search_alone)
+
+
 def _listed(data: Any) -> Any:
     return {"values": data} if isinstance(data, list | tuple) else data
 
@@ -38,6 +41,11 @@ class FlagRange(Spec):
     """Of a range's values."""
     when: dict[str, Flag] = Field(default_factory=dict)
     """The flag is set only where these other dimensions have these values."""
+
+    @classmethod
+    def json_forms(cls, fields: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """The values alone."""
+        return ({"type": "array", "minItems": 1},)
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:
@@ -87,32 +95,30 @@ class SearchSpace(Spec):
     tensor_parallel: Degrees = None
     max_num_seqs: Degrees = None
     max_num_batched_tokens: Degrees = None
-    data_parallel: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(_search_alone)
-    ] = None
+    data_parallel: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, _SEARCHED] = None
     """Replicas behind one address; each takes ``tensor_parallel`` devices."""
     gpu_memory_utilization: Annotated[
-        tuple[Annotated[float, Field(gt=0, le=1)], ...] | None, BeforeValidator(_search_alone)
+        tuple[Annotated[float, Field(gt=0, le=1)], ...] | None, _SEARCHED
     ] = None
-    enable_prefix_caching: Annotated[tuple[bool, ...] | None, BeforeValidator(_search_alone)] = None
-    kv_cache_dtype: Annotated[
-        tuple[Literal["auto", "fp8"], ...] | None, BeforeValidator(_search_alone)
-    ] = None
-    block_size: Annotated[
-        tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(_search_alone)
-    ] = None
-    speculative_ngram: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...] | None, BeforeValidator(_search_alone)
-    ] = None
+    enable_prefix_caching: Annotated[tuple[bool, ...] | None, _SEARCHED] = None
+    kv_cache_dtype: Annotated[tuple[Literal["auto", "fp8"], ...] | None, _SEARCHED] = None
+    block_size: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, _SEARCHED] = None
+    speculative_ngram: Annotated[tuple[Annotated[int, Field(ge=0)], ...] | None, _SEARCHED] = None
     """Tokens that n-gram speculation proposes in a step; 0: no speculation."""
-    scheduling_policy: Annotated[
-        tuple[Literal["fcfs", "priority"], ...] | None, BeforeValidator(_search_alone)
-    ] = None
-    enforce_eager: Annotated[tuple[bool, ...] | None, BeforeValidator(_search_alone)] = None
+    scheduling_policy: Annotated[tuple[Literal["fcfs", "priority"], ...] | None, _SEARCHED] = None
+    enforce_eager: Annotated[tuple[bool, ...] | None, _SEARCHED] = None
     extra_flags: dict[str, Annotated[FlagRange, BeforeValidator(_listed)]] = Field(
         default_factory=dict
     )
     """Further engine flags by their command-line name."""
+
+    @classmethod
+    def json_forms(cls, fields: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """Mappings only; most of its fields may be the word ``search``."""
+        for name, field in cls.model_fields.items():
+            if _SEARCHED in field.metadata:
+                fields["properties"][name]["anyOf"].append({"const": SEARCH})
+        return ()
 
 
 class Dimension(Spec):

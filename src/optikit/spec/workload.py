@@ -48,6 +48,12 @@ class Length(Spec):
     high: int = Field(ge=1, le=MAX_TOKENS)
     """Longest length drawn: what the context must hold."""
 
+    @classmethod
+    def json_forms(cls, fields: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """A number; which fields a distribution needs depends on its kind."""
+        fields.pop("required")
+        return ({"type": "integer", "minimum": 1, "maximum": MAX_TOKENS},)
+
     @model_validator(mode="before")
     @classmethod
     def _short_forms(cls, data: Any) -> Any:

@@ -98,6 +98,15 @@ def test_an_altered_certificate_is_refused(tmp_path: Path) -> None:
             read_certificate(tmp_path / "c.json")
 
 
+def test_one_of_another_optikit_that_has_more_fields_says_so(tmp_path: Path) -> None:
+    data = certificate().model_dump(mode="json")
+    write_json(tmp_path / "c.json", {**data, "colour": 1, "optikit_version": "9.9\n"})
+    with pytest.raises(
+        BadInput, match=r"or OptiKIT '9.9\\n', which wrote it, knows more: .*colour"
+    ):
+        read_certificate(tmp_path / "c.json")
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="cannot read the certificate"):
         read_certificate(tmp_path / "nothing")
