@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -43,7 +43,8 @@ from optikit.recipes import RECIPES
 from optikit.remote.job import RemoteJob, list_remote_jobs
 from optikit.remote.send import check_portable
 from optikit.reports.check import check_archive
-from optikit.runner import EVALUATOR
+from optikit.retelling import Retold, tell_again
+from optikit.runner import EVALUATOR, TRACKER
 from optikit.runners import RUNNERS
 from optikit.spec.finding import ArchiveCheck
 from optikit.spec.job import OptimizationJob
@@ -60,6 +61,7 @@ from optikit.stores.inside import permit_for
 from optikit.stores.remote import shape_elsewhere
 from optikit.stores.shapes import shape_of_folder, shipped_names, shipped_shape
 from optikit.stores.traces import read_trace
+from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
 __all__ = [
@@ -81,6 +83,7 @@ __all__ = [
     "load_job",
     "look_for_garbage",
     "read_certificate",
+    "sync_archives",
     "verify",
 ]
 
@@ -106,6 +109,22 @@ def check_archives(names: Sequence[str] = (), home: Path | None = None) -> list[
     root = home or default_home()
     found = [open_job(root, name) for name in names] if names else jobs(root)
     return [check_archive(archive) for archive in found]
+
+
+def sync_archives(names: Sequence[str] = (), home: Path | None = None) -> Iterator[Retold]:
+    """Tell the tracker of jobs again, from their archives: it was down, or there is another one.
+
+    Args:
+        names: as for ``check_archives``.
+
+    Raises:
+        UnknownName: with the nearest ids.
+        OptikitError: the tracker does not answer; the jobs before were told.
+    """
+    root = home or default_home()
+    tracker = TRACKERS.load(TRACKER)
+    for archive in [open_job(root, name) for name in names] if names else jobs(root):
+        yield tell_again(archive, tracker)
 
 
 def export_job(

@@ -1,9 +1,11 @@
-"""The only importer of MLflow: runs and model versions in an SQLite file below a home folder.
+"""The only importer of MLflow: runs and model versions below a home folder, or on a server.
 
 ``<home>/mlflow.db`` is tracking and registry, ``<home>/mlruns`` keeps artifacts; to look at them:
-``mlflow ui --backend-store-uri sqlite:///<home>/mlflow.db``. A client with explicit addresses is
-used throughout, so neither MLflow's global state nor MLFLOW_TRACKING_URI has a say. Everything is
-found again by a key in a tag, so writing twice adds nothing.
+``mlflow ui --backend-store-uri sqlite:///<home>/mlflow.db``. Where $OPTIKIT_MLFLOW_URI names a
+server, it has both instead, by MLflow's own variables for who asks (MLFLOW_TRACKING_TOKEN, ...). A
+client with explicit addresses is used throughout, so neither MLflow's global state nor
+MLFLOW_TRACKING_URI has a say. Everything is found again by a key in a tag, so writing twice adds
+nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,17 @@ __all__ = ["Tracking", "tracking"]
 
 EXPERIMENT = "optikit"
 KEY = "optikit.key"
+BUNDLE = "bundle"
+SERVER = "OPTIKIT_MLFLOW_URI"
+_SETTINGS = {
+    # a server that is down holds a job up for no minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+"""Read when mlflow is imported; what the environment says goes before."""
 _PATIENCE_S = 120.0
 _VALUE_CHARACTERS = 6000
 """Longest parameter value that MLflow takes."""
@@ -33,9 +46,10 @@ _VALUE_CHARACTERS = 6000
 class Tracking:
     """Runs and model versions of one experiment; open it with ``tracking``."""
 
-    def __init__(self, client: Any, experiment_id: str) -> None:
+    def __init__(self, client: Any, experiment_id: str, remote: bool) -> None:
         self._client = client
         self._experiment_id = experiment_id
+        self._remote = remote
 
     def run(
         self,
@@ -87,13 +101,33 @@ class Tracking:
         return str(run.info.run_id)
 
     def keep(self, run_id: str, file: Path) -> None:
-        """Copy a small file into the run's artifacts."""
-        self._client.log_artifact(run_id, str(file))
+        """Copy a small file into the run's artifacts, below ``bundle/``."""
+        self._client.log_artifact(run_id, str(file), BUNDLE)
 
     def version(
+        self,
+        name: str,
+        key: str,
+        source: Path,
+        run_id: str,
+        tags: Mapping[str, str],
+        aliases: Sequence[str] = (),
+    ) -> str:
+        """The version of the registered model ``name`` with that key, made if it is missing.
+
+        Args:
+            source: the bundle. A server takes no path of this machine: there the version points at
+                what ``keep`` brought, and the tags say where the bundle is.
+            aliases: name this version from now on.
+        """
+        found = self._version(name, key, source, run_id, tags)
+        for alias in aliases:
+            self._client.set_registered_model_alias(name, alias, found)
+        return found
+
+    def _version(
         self, name: str, key: str, source: Path, run_id: str, tags: Mapping[str, str]
     ) -> str:
-        """The version of the registered model ``name`` with that key, made if it is missing."""
         from mlflow.exceptions import MlflowException
 
         for version in self._client.search_model_versions(f"name = '{_plain(name)}'"):
@@ -106,25 +140,31 @@ class Tracking:
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        where = str(source)
+        if self._remote:
+            where = f"{self._client.get_run(run_id).info.artifact_uri}/{BUNDLE}"
         made = self._client.create_model_version(
-            name, source=str(source), run_id=run_id, tags={**tags, KEY: key}
+            name, source=where, run_id=run_id, tags={**tags, KEY: key}
         )
         return str(made.version)
 
 
 @contextlib.contextmanager
 def tracking(home: Path) -> Iterator[Tracking]:
-    """Tracking below ``home``; one process at a time, others wait.
+    """Tracking on the server of $OPTIKIT_MLFLOW_URI, else below ``home``: there one process at a
+    time, others wait.
 
     Raises:
-        OptikitError: MLflow is not installed, or it or its database does not do what was asked.
+        OptikitError: MLflow is not installed, or it, its database or the server does not do what
+            was asked.
     """
     if importlib.util.find_spec("mlflow") is None:
         raise OptikitError("MLflow is not installed; pip install 'optikit[mlflow]'")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
-    os.environ.setdefault("DO_NOT_TRACK", "true")
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
     home = home.absolute()
     home.mkdir(parents=True, exist_ok=True)
+    server = os.environ.get(SERVER)
     with warnings.catch_warnings(), (home / "mlflow.lock").open("w") as lock:
         # SQLAlchemy 2.1 deprecates what MLflow 3.17's tables use (noload)
         warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -134,13 +174,16 @@ def tracking(home: Path) -> Iterator[Tracking]:
 
         for name in ("mlflow", "alembic"):  # else each new database prints its migrations
             logging.getLogger(name).setLevel(logging.WARNING)
-        _taken(lock.fileno())
-        database = _sqlite_url(home / "mlflow.db")
+        if server is None:
+            _taken(lock.fileno())
+        where = server or _sqlite_url(home / "mlflow.db")
         try:
-            client = MlflowClient(tracking_uri=database, registry_uri=database)
-            yield Tracking(client, _experiment(client, home))
+            client = MlflowClient(tracking_uri=where, registry_uri=where)
+            folder = None if server else (home / "mlruns").as_uri()
+            yield Tracking(client, _experiment(client, folder), remote=server is not None)
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-            raise OptikitError(f"MLflow at {home / 'mlflow.db'}: {error}") from error
+            place = server or home / "mlflow.db"
+            raise OptikitError(f"MLflow at {place}: {str(error)[:500]}") from error
 
 
 def _taken(lock: int) -> None:
@@ -163,11 +206,11 @@ def _taken(lock: int) -> None:
             time.sleep(0.1)
 
 
-def _experiment(client: Any, home: Path) -> str:
+def _experiment(client: Any, folder: str | None) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is not None:
         return str(found.experiment_id)
-    return str(client.create_experiment(EXPERIMENT, artifact_location=(home / "mlruns").as_uri()))
+    return str(client.create_experiment(EXPERIMENT, artifact_location=folder))
 
 
 def _plain(word: str) -> str:

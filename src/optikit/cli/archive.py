@@ -1,13 +1,13 @@
 """optikit archive check [JOB...]: derive an archive's figures again and compare; archive gc: free
-the disk."""
+the disk; archive sync: tell the tracker again."""
 
 from __future__ import annotations
 
 import argparse
 
-from optikit.cli import _gc
+from optikit.cli import _gc, _sync
 
-HELP = "check that archives hold what was measured; free the disk"
+HELP = "check that archives hold what was measured; free the disk; tell the tracker again"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "jobs", nargs="*", metavar="JOB", help="ids, beginnings of them, or 'last'; none: every job"
     )
     check.add_argument("--json", action="store_true")
+    _sync.arguments(
+        actions.add_parser(
+            "sync", help="tell the tracker again what publish told it: it was down, or is another"
+        )
+    )
     _gc.arguments(
         actions.add_parser(
             "gc",
@@ -31,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check archives, or free the disk."""
-    return _gc.run(args) if args.action == "gc" else _check(args)
+    return {"gc": _gc.run, "sync": _sync.run, "check": _check}[args.action](args)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -11,8 +11,9 @@ from optikit.spec.plan import Plan
 from optikit.spec.record import Certificate
 from optikit.spec.simulated import MARK
 from optikit.stages.base import Inputs, Tools
+from optikit.trackers.base import Tracker
 
-__all__ = ["project"]
+__all__ = ["project", "told"]
 
 
 def project(
@@ -25,28 +26,86 @@ def project(
     certificate: Certificate | None,
 ) -> None:
     """Tell the tracker. It projects the archive, so its failure costs the job nothing."""
-    benchmark = inputs.benchmark.trials if inputs.benchmark else ()
-    tune = inputs.tune.trials if inputs.tune else ()
+    home, job_id = tools.journal.home, tools.journal.job_id
     try:
-        version = tools.tracker.record(
-            tools.journal.home,
-            tools.journal.job_id,
-            _params(plan, recipe),
-            _metrics(inputs, plan, certificate),
-            [*benchmark, *tune],
-            bundle,
-            name,
-            {
-                "status": certificate.status if certificate else "not measured",
-                "recipe": recipe,
-                "licence": inputs.fetched().licence or "not stated",
-                **({"optikit.simulated": MARK} if plan.simulated else {}),
-            },
-        )
+        version = told(tools.tracker, home, job_id, inputs, plan, name, recipe, bundle, certificate)
     except (OptikitError, OSError) as error:
         tools.journal.event("tracker_failed", tracker=tools.tracker.name, error=str(error))
         return
     tools.journal.event("tracked", tracker=tools.tracker.name, version=version)
+
+
+def told(
+    tracker: Tracker,
+    home: Path,
+    job_id: str,
+    inputs: Inputs,
+    plan: Plan,
+    name: str,
+    recipe: str,
+    bundle: Path | None,
+    certificate: Certificate | None,
+) -> str | None:
+    """Tell a tracker of one job; the version that it gave the model.
+
+    Raises:
+        OptikitError: it does not answer.
+    """
+    benchmark = inputs.benchmark.trials if inputs.benchmark else ()
+    tune = inputs.tune.trials if inputs.tune else ()
+    return tracker.record(
+        home,
+        job_id,
+        _params(plan, recipe),
+        _metrics(inputs, plan, certificate),
+        [*benchmark, *tune],
+        bundle,
+        name,
+        _tags(inputs, plan, recipe, bundle, certificate),
+    )
+
+
+def _tags(
+    inputs: Inputs,
+    plan: Plan,
+    recipe: str,
+    bundle: Path | None,
+    certificate: Certificate | None,
+) -> dict[str, str]:
+    """What a version is found by."""
+    job = plan.job
+    model = inputs.model_of(inputs.ships())
+    facts: dict[str, object] = {
+        "status": certificate.status if certificate else "not measured",
+        "recipe": recipe,
+        "licence": inputs.fetched().licence or "not stated",
+        "sku": job.compute.sku.value,
+        "slo": job.slo,
+        "workload": _workload(plan),
+        "model_digest": model.digest,
+        "quality": _quality(inputs),
+    }
+    if certificate is not None and certificate.rate_rps is not None:
+        facts["certified_rate_rps"] = f"{certificate.rate_rps:.6g}"
+    if bundle is not None:
+        facts["bundle"] = bundle
+    if plan.simulated:
+        facts["optikit.simulated"] = MARK
+    return {key: str(value) for key, value in facts.items()}
+
+
+def _workload(plan: Plan) -> str:
+    """The shape of the load, short."""
+    facts = plan.job.workload.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(f"{key}={value}" for key, value in facts.items())[:500] or "default"
+
+
+def _quality(inputs: Inputs) -> str:
+    """The gate's verdict on what ships."""
+    chosen = inputs.chosen()
+    verdicts = inputs.evaluate.verdicts if inputs.evaluate and chosen else ()
+    found = [v.verdict for v in verdicts if chosen and v.candidate_id == chosen.id]
+    return str(found[0]) if found else "not compared"
 
 
 def _params(plan: Plan, recipe: str) -> dict[str, str]:

@@ -27,7 +27,7 @@ from optikit.stages._projection import project
 from optikit.stages._room import room_for_bundle
 from optikit.stages.base import Inputs, Tools, attempt, default_serving, resources_for
 
-__all__ = ["STAGE", "published_name"]
+__all__ = ["STAGE", "published_name", "recipe_of"]
 
 _PORTS = (41_357, 52_468)
 """Two ports, so that the words of the command that carry the port can be told by their change."""
@@ -83,7 +83,7 @@ class Publish:
         shipment, why = _shipment(inputs, plan)
         if shipment is None:
             tools.journal.event("note", text=f"no bundle: {why}")
-            recipe = _recipe(inputs, plan)
+            recipe = recipe_of(inputs)
             name = published_name(plan.job.model.name, recipe)
             project(tools, inputs, plan, name, recipe, None, None)
             return PublishRecord(
@@ -141,7 +141,7 @@ def published_name(model: str, recipe: str) -> str:
     return f"{model[: _LONGEST_NAME - len(recipe) - 1]}-{recipe}"
 
 
-def _recipe(inputs: Inputs, plan: Plan) -> str:
+def recipe_of(inputs: Inputs) -> str:
     """The recipe of what ships; ``uncompressed`` where none was applied."""
     chosen = inputs.chosen()
     return chosen.recipe if chosen else "uncompressed"
@@ -163,7 +163,7 @@ def _shipment(inputs: Inputs, plan: Plan) -> tuple[_Shipment | None, str]:
             f"{model.digest[:19]}... would ship; run the job again"
         )
     verdicts = inputs.evaluate.verdicts if inputs.evaluate and chosen else ()
-    recipe = _recipe(inputs, plan)
+    recipe = recipe_of(inputs)
     return _Shipment(
         name=published_name(plan.job.model.name, recipe),
         recipe=recipe,

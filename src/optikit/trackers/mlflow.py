@@ -1,4 +1,4 @@
-"""MLflow on SQLite below OptiKIT's home: a run a job, a nested run a trial, a model version."""
+"""MLflow, below OptiKIT's home or on a server: a run a job, a nested run a trial, a version."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from optikit.spec.record import Trial
 
 __all__ = ["TRACKER", "trial_metrics", "trial_params"]
 
-_KEPT = ("certificate.json", "serving.yaml")
+_KEPT = ("certificate.json", "serving.yaml", "serve.sh", "README.md")
 
 
 class Mlflow:
@@ -49,7 +49,10 @@ class Mlflow:
             for name in _KEPT:
                 if (bundle / name).is_file():
                     store.keep(run, bundle / name)
-            return store.version(model_name, job_id, bundle, run, tags)
+            aliases = ["candidate"]
+            if tags.get("status") == "certified":
+                aliases.append("certified")
+            return store.version(model_name, job_id, bundle, run, tags, aliases)
 
 
 def trial_params(trial: Trial) -> dict[str, str]:
