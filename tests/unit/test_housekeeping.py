@@ -19,6 +19,7 @@ from optikit.reports.check import check_archive
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.record import FetchRecord
 from optikit.spec.retention import Policy
+from optikit.stores._writing import held
 from optikit.stores.file import FileModelStore
 from tests.models import tiny_folder
 from tests.specs import small_plan
@@ -140,33 +141,31 @@ def test_an_artifact_that_is_taken_again_meanwhile_is_spared(home: Path, tmp_pat
     assert Path(model.path).is_dir()
 
 
-def test_whoever_takes_while_artifacts_go_has_a_whole_one(home: Path, tmp_path: Path) -> None:
-    """Takers and collectors at once: what a taker was told is there is there, until it is old."""
-    folder = tiny_folder(tmp_path / "m")
-    store = FileModelStore(home)
-    stop, missing = threading.Event(), []
+def test_whoever_takes_what_has_just_gone_copies_it_anew(home: Path, tmp_path: Path) -> None:
+    model = artifact(home, tmp_path, "one")
+    assert [item.kind for item in collected(home).removed] == ["artifact"]
+    assert FileModelStore(home).take(tmp_path / "one") == model
+    assert Path(model.path).is_dir()
 
-    def collecting() -> None:
-        while not stop.is_set():
-            for found in look(home, OLD, time.time() + LATER)[0].artifacts:
-                time.sleep(0.002)
-                store.discard(found.digest, found.touched_s)
 
-    thread = threading.Thread(target=collecting)
-    thread.start()
-    try:
-        for _ in range(60):
-            before = time.time()
-            model = store.take(folder)
-            seen = look(home, Policy())[1]  # as a collector that comes now
-            if any(item.name in model.digest for item in seen.remove):
-                missing.append(model)
-            if Path(model.path).is_dir() and Path(model.path).stat().st_mtime < before - 1:
-                missing.append(model)
-    finally:
-        stop.set()
-        thread.join()
-    assert missing == []
+def test_an_artifact_waits_for_whoever_is_taking_it(home: Path, tmp_path: Path) -> None:
+    """Looking, touching and renaming never mix."""
+    model = artifact(home, tmp_path, "one")
+    digest, path = model.digest.removeprefix("sha256:"), Path(model.path)
+    answers: list[bool] = []
+    taken_s = path.stat().st_mtime
+    with held(path.parent, alone=False):
+        discards = threading.Thread(
+            target=lambda: answers.append(FileModelStore(home).discard(digest, taken_s))
+        )
+        discards.start()
+        discards.join(0.1)
+        assert discards.is_alive(), "it waits"
+        os.utime(path)  # what a taker does under its lock
+        assert path.is_dir()
+    discards.join(30)
+    assert answers == [False]
+    assert path.is_dir()
 
 
 def test_what_a_killed_one_left_the_next_one_ends(

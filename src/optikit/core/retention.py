@@ -26,7 +26,8 @@ from optikit.spec.retention import (
 __all__ = ["GRACE_S", "age_s", "decide", "size_bytes", "states_of"]
 
 GRACE_S = 600.0
-"""Somebody who took an artifact so lately may not have written down yet that it is needed."""
+"""Somebody who took an artifact so lately may not have written down yet that it is needed, and the
+driver of a job that was opened so lately may not have begun."""
 SKEW_S = 60.0
 """How far the clock of a shared disk may lie behind that of a job's driver."""
 _AGES = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -95,7 +96,7 @@ def decide(seen: Seen, policy: Policy, now_s: float) -> Decision:
     for since_s, one in _oldest_first(seen):
         if isinstance(one, JobSeen):
             item = {"kind": "job", "name": one.id, "bytes": one.bytes}
-            said, stays = f"{one.state}, ended", _stays(one, policy) or _unasked(policy)
+            said, stays = f"{one.state}, ended", _stays(one, policy, now_s) or _unasked(policy)
         else:
             item = {"kind": "baseline", "name": one.key, "bytes": one.bytes}
             said, stays = "last used", _unasked(policy.model_copy(update={"states": None}))
@@ -175,10 +176,12 @@ def _oldest_first(seen: Seen) -> list[tuple[float, JobSeen | CacheSeen]]:
     return [(at_s, one) for at_s, _, one in sorted(rows, key=lambda row: row[:2])]
 
 
-def _stays(job: JobSeen, policy: Policy) -> str | None:
+def _stays(job: JobSeen, policy: Policy, now_s: float) -> str | None:
     """Why a job's archive stays whatever its age."""
     if job.held:
         return "it runs, or waits in a queue"
+    if job.state == "starting" and job.began_s > now_s - GRACE_S:
+        return "its driver may be about to begin"
     if job.published:
         return "its bundle is there, and its certificate's raw requests are here"
     if job.state not in (REMOVABLE & (ENDED if policy.states is None else policy.states)):

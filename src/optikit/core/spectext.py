@@ -96,9 +96,11 @@ def _lines(suggestion: Suggestion, found: str, file: str, version: str) -> Itera
     yield f"  num_trials: {job.flow_params.num_trials}"
     if plan.flow.compresses:
         yield from _comment(
-            "true: also measure the uncompressed and the untuned model (four corners)", 2
+            "true: also measures the uncompressed and the untuned model, whose gains then show "
+            "(four corners); about twice the trials",
+            2,
         )
-        yield "  ablation: false"
+        yield f"  ablation: {str(job.flow_params.ablation).lower()}"
     yield ""
     yield "compute:"
     yield from _comment(why["sku"], 2)

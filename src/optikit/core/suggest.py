@@ -214,7 +214,8 @@ def _with_recipe(known: Known, plan: Plan, why: dict[str, str]) -> Plan:
         return plan
     times = [predicted_request_s(option, option) for option in able]
     if any(seconds is None for seconds in times):
-        cost, by = [float(option.weight_bytes) for option in able], "smallest"
+        cost = [float(option.weight_bytes) for option in able]
+        by = "smallest (how fast their arithmetic is on this SKU is not known)"
     else:
         cost, by = [seconds for seconds in times if seconds is not None], "PREDICTED to be fastest"
     least = min(cost)
@@ -253,6 +254,8 @@ def _compressed(known: Known, plan: Plan, recipe: RecipeFacts) -> Iterator[Plan]
     if doubt_of(plan.job, known.engine, recipe) is not None:
         return
     params: dict[str, object] = {"recipe": recipe.name}
+    if known.engine.simulated:
+        params["ablation"] = True  # on paper the other corners cost seconds
     rows = known.dataset_rows
     if recipe.needs_calibration and rows is not None and rows < recipe.default_samples:
         params["calibration_samples"] = rows

@@ -96,10 +96,14 @@ def lacking(home: Path, needs: Sequence[Need]) -> str | None:
         if free < asked:
             what = " and ".join(need.what for need in together)
             return (
-                f"asked at least {asked / 1e9:.1f} GB under {home / place} ({what}), found "
-                f"{free / 1e9:.1f} GB free"
+                f"asked at least {_size(asked)} under {home / together[0].place} ({what}), found "
+                f"{_size(free)} free"
             )
     return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def _must_have_room(journal: Journal, stage: str, needs: Sequence[Need]) -> None:

@@ -247,6 +247,14 @@ def test_only_what_shipped_is_kept_of_an_ended_job() -> None:
     }
 
 
+def test_a_job_that_was_opened_just_now_waits_for_its_driver() -> None:
+    (job,) = home().jobs
+    asked = Policy(states=frozenset({"starting"}))
+    new = job.model_copy(update={"state": "starting", "began_s": NOW - 5, "ended_s": NOW - 5})
+    assert gone(decide(home(jobs=(new,)), asked, NOW), "job") == set()
+    assert gone(decide(home(jobs=(new,)), asked, NOW + GRACE_S), "job") == {"job-1"}
+
+
 def test_a_size_that_is_met_takes_nothing() -> None:
     assert gone(decide(home(), Policy(keep_under_bytes=205), NOW), "job") == set()
     found = decide(home(), Policy(keep_under_bytes=204), NOW)

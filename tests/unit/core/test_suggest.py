@@ -80,6 +80,11 @@ def test_a_small_dataset_is_calibrated_on_as_a_whole() -> None:
     assert "calibration_samples" not in many.why
 
 
+def test_the_four_corners_are_measured_where_they_cost_nothing() -> None:
+    assert of("qwen-2.5-7b", real=False).job.flow_params.ablation
+    assert not of("qwen-2.5-7b").job.flow_params.ablation
+
+
 def test_what_may_cost_quality_is_never_suggested() -> None:
     for name in ("qwen-2.5-7b", "mistral-small-3-24b"):
         facts = RECIPES.load(recipe(of(name, gpus=(H100,), dataset=DATA))).facts

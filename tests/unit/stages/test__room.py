@@ -59,6 +59,10 @@ def test_needs_on_one_disk_add_up(disk: Any) -> None:
     said = lacking(Path("/h"), needs)
     assert said is not None
     assert "asked at least 7.0 GB under /h/jobs (one thing and another), found 7.0 GB free" in said
+    disk(5 * 10**6)
+    said = lacking(Path("/h"), needs[1:])
+    assert said is not None
+    assert "under /h/artifacts (another), found 5 MB free" in said
     disk(4 * GB, "jobs", "artifacts")
     assert lacking(Path("/h"), needs) is None
 
