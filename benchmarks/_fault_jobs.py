@@ -75,8 +75,8 @@ def real(case: Case) -> dict[str, Any]:
     return {
         **spec,
         "flow": "benchmark",
-        # a busy machine fails a probe by itself: there is room to go down and find a rate
-        "method": {**spec["method"], "max_probes": 12},
+        # a busy machine fails a probe by itself, and a fast one ends forty requests too soon to say
+        "method": {**spec["method"], "requests_per_probe": 150, "max_probes": 12},
         "model": {"name": "tiny", "uri": model.resolve().as_uri()},
         "engine": {"name": "vllm"},
         "workload": {"prompt_tokens": 16, "output_tokens": 4},

@@ -1,0 +1,71 @@
+"""Pages in a real headless Chromium: what it complains of, asks for, and shows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+__all__ = ["looked_at"]
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "tests" / "browser"
+MODULES = ROOT / ".cache" / "browser"
+
+
+def looked_at(pages: Mapping[str, str], shots: Path, *options: str) -> dict[str, dict[str, Any]]:
+    """Name to what was seen; ``shots`` gets a picture of each page.
+
+    Args:
+        pages: name to URL.
+        options: of look.mjs.
+    """
+    chromium, node = _chromium(), shutil.which("node")
+    if node is None:
+        pytest.skip("no Node.js here")
+    _install()
+    shots.mkdir(parents=True, exist_ok=True)
+    named = [f"{name}={url}" for name, url in pages.items()]
+    command = [node, FOLDER / "look.mjs", chromium, MODULES, shots, *options, *named]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def _chromium() -> str:
+    """Its path; Debian's package is installed where root may and it is missing."""
+    if shutil.which("chromium") is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run(["apt-get", "update", "-qq"], **quiet)
+        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
+        subprocess.run(install, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, **quiet)
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
+    return found
+
+
+def _install() -> None:
+    """playwright-core and axe-core, as locked, in the checkout's cache."""
+    lock = (FOLDER / "package-lock.json").read_bytes()
+    done = MODULES / ".complete"
+    if done.is_file() and done.read_bytes() == lock:
+        return
+    MODULES.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(FOLDER / name, MODULES / name)
+    subprocess.run(
+        ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"],
+        cwd=MODULES,
+        check=True,
+        capture_output=True,
+        timeout=300,
+    )
+    done.write_bytes(lock)
