@@ -85,6 +85,13 @@ def test_paths_of_the_repository_that_are_named_exist(document: Path) -> None:
     assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
+def test_every_benchmark_is_on_the_page_of_evidence() -> None:
+    page = (ROOT / "docs" / "evidence.md").read_text()
+    named = set(re.findall(r"benchmarks/(\w+\.py)", page))
+    there = {path.name for path in (ROOT / "benchmarks").glob("[a-z]*.py")}
+    assert named == there
+
+
 @pytest.mark.parametrize("document", documents())
 def test_job_specs_in_documents_parse(document: Path) -> None:
     for match in FENCE.finditer(document.read_text()):
