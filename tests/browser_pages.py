@@ -42,10 +42,10 @@ def looked_at(pages: Mapping[str, str], shots: Path, *options: str) -> dict[str,
 def _chromium() -> str:
     """Its path; Debian's package is installed where root may and it is missing."""
     if shutil.which("chromium") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)
         install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
-        subprocess.run(install, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}, **quiet)
+        for command in (["apt-get", "update", "-qq"], install):
+            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+            subprocess.run(command, env=environment, capture_output=True)
     found = shutil.which("chromium")
     if found is None:
         pytest.skip("no Chromium here (Debian: apt-get install chromium)")

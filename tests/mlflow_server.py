@@ -31,11 +31,11 @@ def _python() -> Path:
     folder = ROOT / ".cache" / "venvs" / f"mlflow-{wanted}"
     python, done = folder / "bin" / "python", folder / ".complete"
     if not done.is_file():
-        uv = Path(sys.executable).with_name("uv")
+        uv = str(Path(sys.executable).with_name("uv"))
         subprocess.run(
-            [uv, "venv", "-q", "--clear", "--python", sys.executable, folder], check=True
+            [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True
         )
-        install = [uv, "pip", "install", "-q", "--python", python, f"mlflow=={wanted}"]
+        install = [uv, "pip", "install", "-q", "--python", str(python), f"mlflow=={wanted}"]
         subprocess.run(install, check=True)
         done.touch()
     return python
