@@ -32,8 +32,8 @@ def looked_at(pages: Mapping[str, str], shots: Path, *options: str) -> dict[str,
     _install()
     shots.mkdir(parents=True, exist_ok=True)
     named = [f"{name}={url}" for name, url in pages.items()]
-    command = [node, FOLDER / "look.mjs", chromium, MODULES, shots, *options, *named]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    fixed = [node, str(FOLDER / "look.mjs"), chromium, str(MODULES), str(shots)]
+    done = subprocess.run([*fixed, *options, *named], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, dict[str, Any]] = json.loads(done.stdout)
     return found
