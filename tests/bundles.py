@@ -12,6 +12,8 @@ import yaml
 from optikit.archive import JobArchive
 from optikit.core.bundle import HOST, MODEL, PORT, readable, serving_facts
 from optikit.engines.vllm import Vllm
+from optikit.exports import export_named
+from optikit.exports.base import DeploySettings
 from optikit.journal import raw_digest
 from optikit.spec.bundle import Bundle, ServingFacts
 from optikit.spec.record import Certificate, PublishRecord
@@ -127,3 +129,10 @@ def archived(home: Path, job_id: str = "job-1", **changes: Any) -> Path:
     )
     archive.commit(record)
     return folder
+
+
+def render(target: str, served: Bundle, **settings: Any) -> str:
+    """What an export writes."""
+    export = export_named(target)
+    assert export.of == "bundle"
+    return export.render(served, DeploySettings.parse(settings))
