@@ -20,7 +20,7 @@ from optikit.engines import ENGINES
 from optikit.engines.base import Engine
 from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
 from optikit.evaluators import EVALUATORS
-from optikit.exports import EXPORTS
+from optikit.exports import export_named
 from optikit.exports.base import ExportSettings
 from optikit.firstspec import FirstSpec, first_spec
 from optikit.flows import FLOWS
@@ -36,6 +36,7 @@ from optikit.jobs import (
     start_driver,
 )
 from optikit.measuring.benchmark import benchmark_endpoint
+from optikit.measuring.bundles import export_bundle
 from optikit.measuring.certificates import find_certificate, read_certificate
 from optikit.measuring.verify import verify
 from optikit.pools import POOLS
@@ -74,6 +75,7 @@ __all__ = [
     "check_archives",
     "collect_garbage",
     "default_home",
+    "export_bundle",
     "export_job",
     "find_certificate",
     "first_spec",
@@ -141,7 +143,9 @@ def export_job(
             this job.
         UnsafeInput: the spec holds a secret of the environment.
     """
-    export = EXPORTS.load(name)
+    export = export_named(name)
+    if export.of != "job":
+        raise BadInput(f"{name} writes the server of a bundle, not a job spec; give a job's id")
     check_portable(job)
     return export.render(job, new_id() if job_id is None else checked_id(job_id), settings)
 

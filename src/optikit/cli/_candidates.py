@@ -55,7 +55,7 @@ def _pools() -> Iterator[str]:
 def _exports() -> Iterator[str]:
     from optikit.exports import EXPORTS
 
-    yield from EXPORTS.names()
+    yield from (name.replace("_", "-") for name in EXPORTS.names())
 
 
 def _methods() -> Iterator[str]:
@@ -82,7 +82,6 @@ KINDS: Mapping[str, tuple[Values, ...]] = {
     "CERT": (_jobs, _files),
     "DIR": (_folders,),
     "ENGINE": (_engines,),
-    "EXPORT": (_exports,),
     "FILE": (_files,),
     "JOB": (_jobs,),
     "JOB.yaml": (_files,),
@@ -92,14 +91,29 @@ KINDS: Mapping[str, tuple[Values, ...]] = {
     "POOL": (_pools,),
     "SKU": (_skus,),
     "STATE": (_states,),
+    "TARGET": (_exports,),
     "W.yaml": (_files,),
+    "WHAT": (_jobs, _files),
     "site.yaml": (_files,),
 }
 """What each kind of value may be."""
 FREE = frozenset(
     {
-        *("AGE", "BOUND", "CLAIM", "HOST", "ID", "IMAGE", "KIND=N", "N", "NAME", "NAMESPACE"),
-        *("PORT", "QUEUE", "SIZE", "TIME", "TRIAL", "URL", "VAR", "VERSION", "W"),
+        *("AGE", "BOUND", "HOST", "ID", "IMAGE", "KIND=N", "N", "NAME", "NAMESPACE"),
+        *(
+            "PORT",
+            "PVC",
+            "QUEUE",
+            "S",
+            "SECRET",
+            "SIZE",
+            "TIME",
+            "TRIAL",
+            "URL",
+            "VAR",
+            "VERSION",
+            "W",
+        ),
     }
 )
 """Kinds that only the user knows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Final, Literal
 
 import yaml
 
@@ -33,6 +33,7 @@ class RayJobExport:
     """A ConfigMap with the job, and a RayJob that runs the cluster's driver on it."""
 
     name = "rayjob"
+    of: Final[Literal["job"]] = "job"
 
     def render(self, job: OptimizationJob, job_id: str, settings: ExportSettings) -> str:
         """Two YAML documents.
