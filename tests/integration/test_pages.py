@@ -20,7 +20,7 @@ SPEC: dict[str, Any] = {
     "flow": "quantize_and_tune",
     "model": {"name": "qwen-2.5-7b"},
     "engine": {"name": "simulated", "flags": {"seed": 3}},
-    "flow_params": {"recipe": "fp8_dynamic", "num_trials": 8, "ablation": True},
+    "flow_params": {"recipe": "fp8_dynamic", "num_trials": 3, "ablation": True},
     "compute": {"sku": "H100_2"},
     "workload": {"prompt_tokens": 1200, "output_tokens": 80},
     "slo": ["p95(e2e) <= 500 ms"],
