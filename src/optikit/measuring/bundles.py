@@ -12,7 +12,7 @@ from optikit.exports._proof import must_be_deployable
 from optikit.exports.base import DeploySettings
 from optikit.measuring.certificates import read_certificate
 from optikit.spec.bundle import Bundle, ServingFacts
-from optikit.spec.record import PublishRecord
+from optikit.spec.record import Certificate, PublishRecord
 from optikit.specfile import read_mapping
 
 __all__ = ["export_bundle", "open_bundle"]
@@ -102,6 +102,17 @@ def _folder_of(archive: JobArchive) -> Path:
     return bundle
 
 
+def _agree(facts: ServingFacts, certificate: Certificate) -> bool:
+    """Whether the two speak of one server."""
+    on = facts.devices
+    said: tuple[object, ...] = (facts.arguments, facts.serving, on.sku.value, on.used)
+    said += (facts.engine.version, facts.status, facts.simulated)
+    proven: tuple[object, ...] = (certificate.command, certificate.serving, certificate.sku)
+    proven += (certificate.serving.devices if certificate.serving else None,)
+    proven += (certificate.engine_version, certificate.status, certificate.simulated)
+    return said == proven
+
+
 def _digest(file: Path) -> str | None:
     if not file.is_file():
         return None
@@ -120,19 +131,11 @@ def _read(folder: Path) -> Bundle:
     certificate = read_certificate(proof) if proof.exists() else None
     if certificate is None and facts.status != "not measured":
         raise BadInput(f"{folder / _SERVING} says {facts.status}, but there is no {proof}")
-    if certificate is not None:
-        said = (facts.arguments, facts.serving, facts.engine.version, facts.status)
-        shown = (
-            certificate.command,
-            certificate.serving,
-            certificate.engine_version,
-            certificate.status,
+    if certificate is not None and not _agree(facts, certificate):
+        raise BadInput(
+            f"{folder / _SERVING} and {_PROOF} beside it differ: what would be served is not what "
+            "was certified; take the bundle as it was published"
         )
-        if said != shown or facts.simulated != certificate.simulated:
-            raise BadInput(
-                f"{folder / _SERVING} and {_PROOF} beside it differ: what would be served is not "
-                "what was certified; take the bundle as it was published"
-            )
     return Bundle(
         folder=str(folder),
         facts=facts,

@@ -34,7 +34,9 @@ def documents(
     job: OptimizationJob, job_id: str = "job-1", **settings: Any
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     told = ExportSettings(**{"image": "registry.local/optikit:1", **settings})
-    config, ray_job = yaml.safe_load_all(EXPORTS.load("rayjob").render(job, job_id, told))
+    export = EXPORTS.load("rayjob")
+    assert export.of == "job"
+    config, ray_job = yaml.safe_load_all(export.render(job, job_id, told))
     return config, ray_job
 
 
