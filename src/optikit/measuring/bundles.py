@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 
 from optikit.archive import JobArchive, open_job
-from optikit.errors import BadInput, SpecError
+from optikit.errors import BadInput, SpecError, UnknownName
 from optikit.exports import export_named
 from optikit.exports._proof import must_be_deployable
 from optikit.exports.base import DeploySettings
@@ -36,6 +36,8 @@ def open_bundle(what: str, home: Path) -> Bundle:
         return _read(folder.absolute())
     if folder.exists():
         raise BadInput(f"{what} is no bundle: it has no {_SERVING}; give a job's id or a bundle")
+    if len(folder.parts) > 1:
+        raise UnknownName(f"no bundle at {what}: there is no such folder")
     archive = open_job(home, what)
     bundle = _folder_of(archive)
     published = archive.of_kind("published")
@@ -45,8 +47,8 @@ def open_bundle(what: str, home: Path) -> Bundle:
             if recorded.get(name) != _digest(bundle / name):
                 raise BadInput(
                     f"{bundle / name} is not what job {archive.job_id} published: it was changed "
-                    "since, so that nothing certified is left to export; `optikit resume "
-                    f"{archive.job_id}` does not mend it, run the job again"
+                    "since, so that nothing certified is left to export; put back what was "
+                    "published, or run the job again"
                 )
     return _read(bundle)
 
@@ -84,6 +86,12 @@ def export_bundle(
 def _folder_of(archive: JobArchive) -> Path:
     record = archive.records().get("publish")
     if not isinstance(record, PublishRecord):
+        flow = archive.plan().flow
+        if "publish" not in flow.stages:
+            raise BadInput(
+                f"job {archive.job_id} has no bundle: the flow {flow.name} publishes none; run one "
+                "that does"
+            )
         raise BadInput(
             f"job {archive.job_id} has published nothing yet; `optikit status {archive.job_id}` "
             "says how far it is"

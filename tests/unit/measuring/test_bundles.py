@@ -16,6 +16,9 @@ from optikit.measuring.bundles import export_bundle, open_bundle
 from optikit.spec.record import PublishRecord
 from tests.bundles import archived, write_bundle
 from tests.specs import small_plan
+from tests.unit.stages.publish_case import Case, case
+
+__all__ = ["case"]
 
 
 @pytest.mark.parametrize("what", ["job-1", "job-", "last"])
@@ -42,8 +45,20 @@ def test_a_folder_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         open_bundle(str(tmp_path), tmp_path)
 
 
+def test_what_the_stage_publishes_is_read_back(case: Case) -> None:
+    case.run()
+    found = open_bundle(str(case.bundle), case.journal.home)
+    assert found.certificate == case.certificate()
+    assert found.facts.arguments == case.certificate().command
+    assert found.facts.environment == {"THREADS": "1"}
+    (published,) = [facts for kind, facts in case.journal.events if kind == "published"]
+    assert published["files"]["certificate.json"] == found.certificate_digest
+
+
 def test_an_unknown_job_is_one_line_with_the_nearest(tmp_path: Path) -> None:
     archived(tmp_path)
+    with pytest.raises(UnknownName, match="no bundle at bundles/job-1: there is no such folder"):
+        open_bundle("bundles/job-1", tmp_path)
     with pytest.raises(UnknownName, match="did you mean 'job-1'"):
         open_bundle("jop-1", tmp_path)
 
@@ -51,6 +66,12 @@ def test_an_unknown_job_is_one_line_with_the_nearest(tmp_path: Path) -> None:
 def test_a_job_that_has_not_published_says_where_to_look(tmp_path: Path) -> None:
     JobArchive.create(tmp_path, small_plan(), {}, "job-1")
     with pytest.raises(BadInput, match="published nothing yet; `optikit status job-1`"):
+        open_bundle("job-1", tmp_path)
+
+
+def test_a_flow_that_publishes_nothing_is_named(tmp_path: Path) -> None:
+    JobArchive.create(tmp_path, small_plan(flow="benchmark"), {}, "job-1")
+    with pytest.raises(BadInput, match="the flow benchmark publishes none"):
         open_bundle("job-1", tmp_path)
 
 
