@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from optikit.errors import BadInput
+from optikit.core.redact import secrets_in
+from optikit.errors import BadInput, UnsafeInput
 from optikit.spec.bundle import Bundle
 
 __all__ = ["KEY_VARIABLE", "Launch", "image_of", "launch_of", "name_of"]
@@ -33,6 +34,7 @@ _HEAD = (
 _GPU_IMAGE = "vllm/vllm-openai"
 _CPU_IMAGE = "public.ecr.aws/q9t5s3a7/vllm-cpu-release-repo"
 _RELEASE = re.compile(r"(\d+(?:\.\d+)+(?:\.post\d+)?)(?:\+[\w.]+)?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_NAME = 40
 
 
@@ -68,6 +70,7 @@ def launch_of(bundle: Bundle) -> Launch:
 
     Raises:
         BadInput: it is not a vLLM server's as OptiKIT starts one.
+        UnsafeInput: its environment holds a secret.
     """
     facts = bundle.facts
     if facts.engine.name != _ENGINE:
@@ -80,11 +83,18 @@ def launch_of(bundle: Bundle) -> Launch:
     fits = len(head) == len(_HEAD) and all(
         known in (None, word) for known, word in zip(_HEAD, head, strict=True)
     )
-    every = [*words, *facts.environment, *facts.environment.values()]
-    if not fits or any("\0" in word for word in every):
+    every = [*words, *facts.environment.values()]
+    named = all(_VARIABLE.fullmatch(name) for name in facts.environment)
+    if not fits or not named or any("\0" in word for word in every):
         raise BadInput(
-            f"the arguments in {bundle.folder}/serving.yaml are not those of a server that OptiKIT "
-            "starts; take the bundle as it was published"
+            f"command or environment in {bundle.folder}/serving.yaml are not those of a server "
+            "that OptiKIT starts; take the bundle as it was published"
+        )
+    secrets = sorted(secrets_in(facts.environment).values())
+    if secrets:
+        raise UnsafeInput(
+            f"{bundle.folder}/serving.yaml holds a value of {', '.join(secrets)}, and an export "
+            "names secrets without telling them; take it out of there"
         )
     return Launch(words[0], head[5], tuple(words[len(_HEAD) + 1 :]))
 

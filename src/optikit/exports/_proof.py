@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from optikit.errors import BadInput
 from optikit.spec.bundle import Bundle
 
-__all__ = ["comment", "labels", "must_be_deployable", "stated"]
+__all__ = ["comment", "labels", "must_be_deployable", "one_line", "stated"]
 
 _PREFIX = "optikit/"
 _BREAKS = str.maketrans({"\x85": " ", "\u2028": " ", "\u2029": " "})
@@ -50,7 +50,8 @@ def comment(bundle: Bundle, title: str, *more: str) -> str:
             f"Certificate {bundle.certificate_digest}.",
         ]
     lines.append("Other arguments, another engine version or other hardware give other figures.")
-    return "".join(f"# {_one_line(line)}\n" for line in [*lines, *more])
+    # a backslash at the end would take the next line in
+    return "".join(f"# {one_line(line)}".rstrip("\\ ") + "\n" for line in [*lines, *more])
 
 
 def stated(bundle: Bundle) -> dict[str, str]:
@@ -78,7 +79,7 @@ def stated(bundle: Bundle) -> dict[str, str]:
             "model-digest": certificate.model_digest,
             "certificate-digest": bundle.certificate_digest,
         }
-    return {_PREFIX + key: _one_line(str(v)) for key, v in found.items() if v is not None}
+    return {_PREFIX + key: one_line(str(v)) for key, v in found.items() if v is not None}
 
 
 def labels(bundle: Bundle) -> dict[str, str]:
@@ -100,11 +101,12 @@ def _claim(bundle: Bundle) -> str:
         return "not measured: no rate is claimed"
     word = certificate.status
     if certificate.rate_rps is None or word == "negative":
-        return f"{word}, {certificate.outcome}: {_one_line(certificate.reason)}"
+        return f"{word}, {certificate.outcome}: {one_line(certificate.reason)}"
     held = "hold the SLO" if word == "certified" else "held the SLO, short of a certificate"
     return f"{word}: {certificate.rate_rps:.4g} requests/s {held}"
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """The text without breaks and control characters, for a place that ends with the line."""
     shown: Iterable[str] = (c if c.isprintable() else " " for c in text.translate(_BREAKS))
     return " ".join("".join(shown).split())

@@ -8,7 +8,7 @@ from typing import Final, Literal
 from optikit.errors import BadInput
 from optikit.exports._launch import KEY_VARIABLE, launch_of, name_of
 from optikit.exports._place import path_here
-from optikit.exports._proof import comment, stated
+from optikit.exports._proof import comment, one_line, stated
 from optikit.exports._quote import systemd
 from optikit.exports.base import ON_MACHINE, DeploySettings
 from optikit.spec.bundle import Bundle
@@ -105,7 +105,7 @@ def _header(key: str) -> str:
 
 def _plain(text: str) -> str:
     """For a line that is no list of words: one line, no specifier, no continuation."""
-    return " ".join(text.replace("%", "%%").split()).rstrip("\\")
+    return one_line(text).replace("%", "%%").rstrip("\\")
 
 
 EXPORT = SystemdExport()

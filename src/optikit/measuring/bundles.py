@@ -6,13 +6,13 @@ import hashlib
 from pathlib import Path
 
 from optikit.archive import JobArchive, open_job
-from optikit.errors import BadInput, SpecError
+from optikit.errors import BadInput, SpecError, UnknownName
 from optikit.exports import export_named
 from optikit.exports._proof import must_be_deployable
 from optikit.exports.base import DeploySettings
 from optikit.measuring.certificates import read_certificate
 from optikit.spec.bundle import Bundle, ServingFacts
-from optikit.spec.record import PublishRecord
+from optikit.spec.record import Certificate, PublishRecord
 from optikit.specfile import read_mapping
 
 __all__ = ["export_bundle", "open_bundle"]
@@ -36,6 +36,8 @@ def open_bundle(what: str, home: Path) -> Bundle:
         return _read(folder.absolute())
     if folder.exists():
         raise BadInput(f"{what} is no bundle: it has no {_SERVING}; give a job's id or a bundle")
+    if len(folder.parts) > 1:
+        raise UnknownName(f"no bundle at {what}: there is no such folder")
     archive = open_job(home, what)
     bundle = _folder_of(archive)
     published = archive.of_kind("published")
@@ -45,8 +47,8 @@ def open_bundle(what: str, home: Path) -> Bundle:
             if recorded.get(name) != _digest(bundle / name):
                 raise BadInput(
                     f"{bundle / name} is not what job {archive.job_id} published: it was changed "
-                    "since, so that nothing certified is left to export; `optikit resume "
-                    f"{archive.job_id}` does not mend it, run the job again"
+                    "since, so that nothing certified is left to export; put back what was "
+                    "published, or run the job again"
                 )
     return _read(bundle)
 
@@ -84,6 +86,12 @@ def export_bundle(
 def _folder_of(archive: JobArchive) -> Path:
     record = archive.records().get("publish")
     if not isinstance(record, PublishRecord):
+        flow = archive.plan().flow
+        if "publish" not in flow.stages:
+            raise BadInput(
+                f"job {archive.job_id} has no bundle: the flow {flow.name} publishes none; run one "
+                "that does"
+            )
         raise BadInput(
             f"job {archive.job_id} has published nothing yet; `optikit status {archive.job_id}` "
             "says how far it is"
@@ -100,6 +108,17 @@ def _folder_of(archive: JobArchive) -> Path:
             "elsewhere, give the folder in which it lies now"
         )
     return bundle
+
+
+def _agree(facts: ServingFacts, certificate: Certificate) -> bool:
+    """Whether the two speak of one server."""
+    on = facts.devices
+    said: tuple[object, ...] = (facts.arguments, facts.serving, on.sku.value, on.used)
+    said += (facts.engine.version, facts.status, facts.simulated)
+    proven: tuple[object, ...] = (certificate.command, certificate.serving, certificate.sku)
+    proven += (certificate.serving.devices if certificate.serving else None,)
+    proven += (certificate.engine_version, certificate.status, certificate.simulated)
+    return said == proven
 
 
 def _digest(file: Path) -> str | None:
@@ -120,19 +139,11 @@ def _read(folder: Path) -> Bundle:
     certificate = read_certificate(proof) if proof.exists() else None
     if certificate is None and facts.status != "not measured":
         raise BadInput(f"{folder / _SERVING} says {facts.status}, but there is no {proof}")
-    if certificate is not None:
-        said = (facts.arguments, facts.serving, facts.engine.version, facts.status)
-        shown = (
-            certificate.command,
-            certificate.serving,
-            certificate.engine_version,
-            certificate.status,
+    if certificate is not None and not _agree(facts, certificate):
+        raise BadInput(
+            f"{folder / _SERVING} and {_PROOF} beside it differ: what would be served is not what "
+            "was certified; take the bundle as it was published"
         )
-        if said != shown or facts.simulated != certificate.simulated:
-            raise BadInput(
-                f"{folder / _SERVING} and {_PROOF} beside it differ: what would be served is not "
-                "what was certified; take the bundle as it was published"
-            )
     return Bundle(
         folder=str(folder),
         facts=facts,

@@ -28,10 +28,9 @@ def unit(served: Bundle, **asked: Any) -> tuple[dict[str, str], list[str]]:
     text = render("systemd", served, **{"model_path": "/m", "python": "/usr/bin/env", **asked})
     lines = text.split("\n")
     inside = lines[lines.index("[Service]") + 1 : lines.index("[Install]")]
-    assert all("=" in line for line in inside if line), "every line is a key and a value"
-    pairs = [(key, value) for key, _, value in (line.partition("=") for line in inside if line)]
-    keys = dict(pairs)
-    return keys, [value for key, value in pairs if key == "Environment"]
+    pairs = [line.partition("=") for line in inside if line]
+    assert all(found for _, found, _ in pairs), "every line is a key and a value"
+    return {k: v for k, _, v in pairs}, [v for k, _, v in pairs if k == "Environment"]
 
 
 @given(WORDS, VALUES)
