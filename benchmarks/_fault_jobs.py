@@ -75,8 +75,14 @@ def real(case: Case) -> dict[str, Any]:
     return {
         **spec,
         "flow": "benchmark",
-        # a busy machine fails a probe by itself, and a fast one ends forty requests too soon to say
-        "method": {**spec["method"], "requests_per_probe": 150, "max_probes": 12},
+        # a busy machine fails a probe by itself or sends late, and a fast one ends forty requests
+        # too soon to say: what is looked at here is the fault
+        "method": {
+            **spec["method"],
+            "requests_per_probe": 150,
+            "max_probes": 12,
+            "max_lag_ms": 1000.0,
+        },
         "model": {"name": "tiny", "uri": model.resolve().as_uri()},
         "engine": {"name": "vllm"},
         "workload": {"prompt_tokens": 16, "output_tokens": 4},

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes_validate
 import pytest
 import yaml
 
@@ -124,3 +125,30 @@ def test_nothing_secret_is_in_the_home(home: Path, store: ObjectStore) -> None:
 
 def test_the_archive_holds(home: Path, surroundings: dict[str, str]) -> None:
     optikit(home, surroundings, "archive", "check", "last")
+
+
+def test_its_server_for_kubernetes_is_valid_and_starts_what_was_measured(
+    home: Path, shown: dict[str, Any], surroundings: dict[str, str]
+) -> None:
+    argv = ("export", "last", "--to", "kubernetes")
+    refused = subprocess.run(
+        [OPTIKIT, *argv],
+        env={**surroundings, "OPTIKIT_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode == 2, "a quick search gives a preliminary certificate"
+    assert "--allow-uncertified" in refused.stderr
+    text = optikit(home, surroundings, *argv, "--allow-uncertified")
+    documents = list(yaml.safe_load_all(text))
+    for document in documents:
+        kubernetes_validate.validate(document, "1.34", strict=True)
+    deployment = next(one for one in documents if one["kind"] == "Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    words = [*container["command"], *container.get("args", [])]
+    serving = yaml.safe_load((Path(shown["bundle"]) / "serving.yaml").read_text())
+    assert f"--max-num-seqs {serving['serving']['max_num_seqs']}" in " ".join(words)
+    notes = deployment["metadata"]["annotations"]
+    assert notes["optikit/status"] == "preliminary"
+    assert notes["optikit/job"] == shown["id"]
