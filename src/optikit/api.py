@@ -61,6 +61,7 @@ from optikit.stores.inside import permit_for
 from optikit.stores.remote import shape_elsewhere
 from optikit.stores.shapes import shape_of_folder, shipped_names, shipped_shape
 from optikit.stores.traces import read_trace
+from optikit.traces import send_traces, traces_of
 from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
@@ -83,7 +84,9 @@ __all__ = [
     "load_job",
     "look_for_garbage",
     "read_certificate",
+    "send_traces",
     "sync_archives",
+    "traces_of",
     "verify",
 ]
 

@@ -236,6 +236,7 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         what=f"{job.engine.name} server of trial {ask.trial_id}",
         on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
     ) as server:
+        journal.event("engine_ready", trial=ask.trial_id, startup_s=server.startup_s)
         clock = tools.generator.clock
         began = clock()
         rate = find_rate(
