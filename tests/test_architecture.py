@@ -20,7 +20,9 @@ from optikit.plugins import Room
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "optikit"
-CODE = tuple(ROOT / name for name in ("src", "tests", "benchmarks", "scripts", "examples"))
+CODE = tuple(
+    ROOT / name for name in ("src", "tests", "benchmarks", "scripts", "examples", "deploy")
+)
 
 MAX_LINES = 400
 BANNED = {"manager", "handler", "helper", "util", "utility", "common", "misc", "controller"}
