@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,21 @@ def test_a_job_sends_its_trace_at_its_end_and_again_when_asked(tmp_path: Path) -
     assert [path for path in files if TOKEN.encode() in path.read_bytes()] == []
 
 
-@pytest.mark.parametrize("status", [None, 503, 401])
-def test_a_receiver_that_is_down_or_refuses_costs_the_job_nothing(
-    tmp_path: Path, status: int | None
-) -> None:
-    with receiver() as received:
-        received.status = status or 200
-        url = received.url if status else "http://127.0.0.1:9"
+@contextlib.contextmanager
+def bad_receiver(how: str) -> Iterator[str]:
+    """Address of one that is not there, never answers, or refuses with a status."""
+    with receiver() as received, socket.create_server(("127.0.0.1", 0)) as silent:
+        if how.isdigit():
+            received.status = int(how)
+            yield received.url
+        else:
+            port = 9 if how == "nobody" else silent.getsockname()[1]
+            yield f"http://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("how", ["nobody", "silent", "503", "401"])
+def test_a_receiver_that_is_down_or_refuses_costs_the_job_nothing(tmp_path: Path, how: str) -> None:
+    with bad_receiver(how) as url:
         settings = {"OTEL_EXPORTER_OTLP_ENDPOINT": url, "OTEL_EXPORTER_OTLP_HEADERS": HEADERS}
         job = submitted(tmp_path / "home", settings)
 
