@@ -8,7 +8,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 # Paths the style and type checks cover.
-CODE := src tests benchmarks scripts examples
+CODE := src tests benchmarks scripts examples deploy
 
 .PHONY: help setup demo test check clean ready
 .PHONY: lint types imports unit examples format integration audit
@@ -38,7 +38,7 @@ lint: ready
 	$(BIN)/ruff format --check $(CODE)
 
 types: ready
-	$(BIN)/mypy src tests benchmarks scripts $(wildcard examples/*.py)
+	$(BIN)/mypy src tests benchmarks scripts deploy $(wildcard examples/*.py)
 
 imports: ready
 	$(BIN)/lint-imports --no-logo

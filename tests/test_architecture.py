@@ -20,14 +20,17 @@ from optikit.plugins import Room
 
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src" / "optikit"
-CODE = tuple(ROOT / name for name in ("src", "tests", "benchmarks", "scripts", "examples"))
+CODE = tuple(
+    ROOT / name for name in ("src", "tests", "benchmarks", "scripts", "examples", "deploy")
+)
 
 MAX_LINES = 400
 BANNED = {"manager", "handler", "helper", "util", "utility", "common", "misc", "controller"}
 BROAD_EXCEPTS_IN = ("runner.py", "pools/")
 HEAVY = {
-    "fastapi", "lm_eval", "llmcompressor", "matplotlib", "mlflow", "optuna", "ray", "sqlalchemy",
-    "starlette", "torch", "transformers", "uvicorn", "vllm",
+    "fastapi", "lm_eval", "llmcompressor", "matplotlib", "mlflow", "opentelemetry", "optuna",
+    "prometheus_client", "ray", "sqlalchemy", "starlette", "torch", "transformers", "uvicorn",
+    "vllm",
 }  # fmt: skip
 LIGHT = {"numpy", "pydantic", "rich", "scipy", "yaml"}
 """Third-party libraries that any room may use in any file."""

@@ -22,7 +22,7 @@ from optikit.spec.workload import Length, Workload
 from optikit.stores.traces import read_trace
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = ("docs", "examples", "src", "tests", "benchmarks", "scripts", "constraints")
+FOLDERS = ("docs", "examples", "src", "tests", "benchmarks", "scripts", "constraints", "deploy")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(p for f in FOLDERS for p in (ROOT / f).rglob("*.md"))])
 REFERENCE = ROOT / "docs" / "reference" / "job-spec.md"
 

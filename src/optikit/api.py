@@ -62,6 +62,7 @@ from optikit.stores.inside import permit_for
 from optikit.stores.remote import shape_elsewhere
 from optikit.stores.shapes import shape_of_folder, shipped_names, shipped_shape
 from optikit.stores.traces import read_trace
+from optikit.traces import send_traces, traces_of
 from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
@@ -85,7 +86,9 @@ __all__ = [
     "load_job",
     "look_for_garbage",
     "read_certificate",
+    "send_traces",
     "sync_archives",
+    "traces_of",
     "verify",
 ]
 

@@ -52,6 +52,7 @@ from optikit.stores.baselines import FileBaselines
 from optikit.stores.datasets import read_texts
 from optikit.stores.file import FileModelStore
 from optikit.stores.remote import RemoteStore
+from optikit.traces import tell_trace
 from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
@@ -246,7 +247,16 @@ def drive(
             reap(archive)
         archive.event("state", state=state, exit_code=code, message=message, verdict=verdict)
         os.close(lock)
+        _tell_trace(archive)
     return code
+
+
+def _tell_trace(archive: JobArchive) -> None:
+    """The job has its end already: whatever happens here is its log's alone."""
+    try:
+        tell_trace(archive)
+    except Exception:
+        traceback.print_exc()
 
 
 def _after_a_dead_driver(archive: JobArchive) -> None:

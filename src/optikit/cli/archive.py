@@ -1,13 +1,13 @@
 """optikit archive check [JOB...]: derive an archive's figures again and compare; archive gc: free
-the disk; archive sync: tell the tracker again."""
+the disk; archive sync: tell the tracker again; archive trace: send a job's trace again."""
 
 from __future__ import annotations
 
 import argparse
 
-from optikit.cli import _gc, _sync
+from optikit.cli import _gc, _sync, _trace
 
-HELP = "check that archives hold what was measured; free the disk; tell the tracker again"
+HELP = "check that archives hold what was measured; free the disk; tell tracker and traces again"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "sync", help="tell the tracker again what publish told it: it was down, or is another"
         )
     )
+    _trace.arguments(
+        actions.add_parser(
+            "trace", help="send jobs' OpenTelemetry traces again, or print their spans as JSON"
+        )
+    )
     _gc.arguments(
         actions.add_parser(
             "gc",
@@ -35,8 +40,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check archives, or free the disk."""
-    return {"gc": _gc.run, "sync": _sync.run, "check": _check}[args.action](args)
+    """Do what the action says."""
+    actions = {"gc": _gc.run, "sync": _sync.run, "trace": _trace.run, "check": _check}
+    return actions[args.action](args)
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 __all__ = ["GONE", "Redactor", "is_secret", "secrets_in"]
 
@@ -19,6 +19,7 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _NOT = frozenset({"PWD", "OLDPWD"})
+_HEADERS = re.compile(r"OTEL_EXPORTER_OTLP_([A-Z]+_)?HEADERS")
 
 
 def is_secret(name: str) -> bool:
@@ -36,16 +37,34 @@ def secrets_in(environment: Mapping[str, str]) -> dict[str, str]:
     """Values that must not be kept, with the variable that holds each.
 
     A password inside an address (``postgresql://me:password@host``) counts, whatever the variable
-    is called. Values shorter than 8 characters are left out.
+    is called, and so do the values of OpenTelemetry's headers (``authorization=Bearer%20xyz``).
+    Values shorter than 8 characters are left out.
 
     >>> secrets_in({"HF_TOKEN": "hf_12345678", "DB": "pg://me:hush-hush@h/x", "A_KEY": "1"})
     {'hf_12345678': 'HF_TOKEN', 'hush-hush': 'DB'}
     """
     found: dict[str, str] = {}
     for name, value in environment.items():
-        held = value.strip() if is_secret(name) else _password(value)
-        if held is not None and len(held) >= SHORTEST:
-            found.setdefault(held, name)
+        held = [value.strip()] if is_secret(name) else [_password(value) or ""]
+        if _HEADERS.fullmatch(name):
+            held = _of_headers(value)
+        for secret in held:
+            if len(secret) >= SHORTEST:
+                found.setdefault(secret, name)
+    return found
+
+
+def _of_headers(text: str) -> list[str]:
+    """Values of ``name=value,name=value``, as they stand there and as they are sent.
+
+    >>> _of_headers("authorization=Bearer%20abc,x-a=1")
+    ['Bearer%20abc', 'Bearer abc', 'abc', '1', '1', '1']
+    """
+    found = []
+    for pair in text.split(","):
+        value = pair.partition("=")[2].strip()
+        sent = unquote(value)
+        found += [value, sent, sent.rpartition(" ")[2]]
     return found
 
 

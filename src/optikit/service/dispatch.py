@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,7 +23,7 @@ from optikit.core.fairshare import FairShare, Start
 from optikit.errors import BadInput, OptikitError
 from optikit.jobs import default_pool, start_driver
 from optikit.reports.summary import FINAL
-from optikit.service.base import Book
+from optikit.service.base import Book, Decision, QueueFacts, Watcher
 from optikit.spec.queue import Need, Node, QueuedJob, Team, Ticket
 
 __all__ = ["Dispatcher"]
@@ -56,11 +56,32 @@ class _Followed:
     """When its dead driver is started anew."""
     trouble: str = ""
     """With its archive; said once."""
+    last_s: float = 0.0
+    """When it last wrote something."""
+    told: int = 0
+    """Offset up to which the watcher has its journal."""
 
     @property
     def holds(self) -> bool:
         """It has devices now."""
         return any(ask.open and ask.granted_s is not None for ask in self.asks.values())
+
+
+class _Nobody:
+    """Watches nothing."""
+
+    def heard(self, event: Mapping[str, Any]) -> None:
+        """See the protocol."""
+
+    def decided(self, decision: Decision) -> None:
+        """See the protocol."""
+
+
+def _size(archive: JobArchive) -> int:
+    try:
+        return archive.journal.stat().st_size
+    except OSError:
+        return 0
 
 
 def _grant(start: Start, job: _Followed, _: float) -> None:
@@ -78,6 +99,7 @@ class Dispatcher:
             that the queue always knows a team's next stage, and a thousand jobs are no thousand
             processes.
         lives: starts of a job's driver before the job is given up.
+        watcher: hears what happens from now on; what journals say of earlier is not told again.
     """
 
     def __init__(
@@ -89,12 +111,17 @@ class Dispatcher:
         lives: int = 4,
         clock: Callable[[], float] = time.time,
         start: StartDriver = start_driver,
+        watcher: Watcher | None = None,
     ) -> None:
         self._book, self._nodes, self._pool = book, nodes, pool
         self._ahead, self._lives, self._clock, self._launch = ahead, lives, clock, start
         self._teams: dict[str, Team] = {}
-        self._fair = FairShare(nodes(), ())
-        self._looked_s = clock()
+        self._watcher = watcher or _Nobody()
+        self._there = list(nodes())
+        self._fair = FairShare(self._there, ())
+        self._looked_s = self._turned_s = clock()
+        self._told: dict[str, int] | None = None
+        """Of jobs that ended, and may be resumed; None: no turn has been."""
         self._jobs: dict[str, _Followed] = {}
         self._lock = threading.RLock()
 
@@ -113,32 +140,40 @@ class Dispatcher:
         with self._lock:
             now = self._clock()
             self._look(now)
-            live = {row.id: row for row in self._book.live()}
+            live, told = {row.id: row for row in self._book.live()}, self._told or {}
             for gone in [job for job in self._jobs if job not in live]:
-                self._forget(self._jobs.pop(gone), now)
+                job = self._jobs.pop(gone)
+                self._alone(job, lambda of, _: self._news(of), now)  # who took it out said why
+                self._forget(job, now)
+                told[job.row.id] = job.offset
             for row in live.values():
                 known = self._jobs.get(row.id)
                 if known is None:
-                    known = _Followed(row, JobArchive(Path(row.home), row.id), started_s=now)
+                    archive = JobArchive(Path(row.home), row.id)
+                    known = _Followed(row, archive, started_s=now)
+                    known.told = _size(archive) if self._told is None else told.get(row.id, 0)
                     self._jobs[row.id] = known
                 known.row = row
                 if row.state == "started":
                     self._alone(known, self._hear, now)
             self._start_drivers(now)
             self._admit(now)
+            self._told, self._turned_s = told, self._clock()
 
     def _admit(self, now: float) -> None:
         """What may start now; a grant that could not be written is no grant."""
         unheard: list[tuple[_Followed, str]] = []
         while (start := self._fair.next(now)) is not None:
             job = self._jobs[start.key.split("/", 1)[0]]
-            if not self._alone(job, partial(_grant, start), now):
+            if self._alone(job, partial(_grant, start), now):
+                self._watcher.decided("granted")
+            else:
                 unheard.append((job, start.key))
         for job, key in unheard:
             self._fair.end(key, now)
             self._fair.submit(self._need(job, job.asks[key]))
 
-    def _alone(self, job: _Followed, act: Callable[[_Followed, float], None], now: float) -> bool:
+    def _alone(self, job: _Followed, act: Callable[[_Followed, float], object], now: float) -> bool:
         """Whether it went well; one job's archive that cannot be used stops no other job."""
         try:
             act(job, now)
@@ -160,17 +195,12 @@ class Dispatcher:
                 self._fair.set_team(team)
         if now - self._looked_s > _NODES_EVERY_S:
             self._looked_s = now
-            self._fair.set_nodes(self._nodes())
+            self._there = list(self._nodes())
+            self._fair.set_nodes(self._there)
 
     def _hear(self, job: _Followed, now: float) -> None:
         """What the job wrote since the last turn, and whether its driver still lives."""
-        events = []
-        for event, end in job.archive.events_and_ends(job.offset):
-            job.offset = end
-            events.append(event)
-            if event["kind"] == "state":
-                job.state = event["state"]
-        for ask in asks_of(events, job.asks).values():
+        for ask in asks_of(self._news(job), job.asks).values():
             self._settle(job, ask, now)
         if job.state in FINAL:
             self._forget(job, now)
@@ -178,6 +208,19 @@ class Dispatcher:
             job.row = job.row.model_copy(update={"state": "ended"})
         elif not job.archive.driver_alive():
             self._mourn(job, now)
+
+    def _news(self, job: _Followed) -> list[dict[str, Any]]:
+        """What the job wrote since it was last asked."""
+        events: list[dict[str, Any]] = []
+        for event, end in job.archive.events_and_ends(job.offset):
+            job.offset = end
+            events.append(event)
+            job.last_s = event["t"]
+            if end > job.told:
+                self._watcher.heard(event)
+            if event["kind"] == "state":
+                job.state = event["state"]
+        return events
 
     def _settle(self, job: _Followed, ask: Ask, now: float) -> None:
         key, need = ask.need.key, self._need(job, ask)
@@ -192,6 +235,7 @@ class Dispatcher:
                 self._fair.submit(need)
             except BadInput as error:
                 refuse(job.archive, key, str(error))
+                self._watcher.decided("refused")
         elif ask.granted_s is not None and ask.left_s is not None:
             self._fair.remember(need.team, need.devices, ask.granted_s, ask.left_s)
         job.known.add(key)
@@ -219,6 +263,7 @@ class Dispatcher:
                 if ask.open:
                     job.archive.event("stage_left", key=key)
             job.deaths += 1
+            self._watcher.decided("driver_died")
             job.again_s = now + _BACKOFF_S * 2 ** (job.deaths - 1)
             job.archive.event("note", text=f"its driver died; start {job.deaths + 1} follows")
         if job.deaths >= self._lives:
@@ -263,6 +308,7 @@ class Dispatcher:
         self._book.set_state(row.id, "started")
         job.row = row.model_copy(update={"state": "started"})
         self._launch(archive, self._pool or default_pool(archive.plan()), Path(row.home))
+        self._watcher.decided("driver_started")
 
     # -- what is seen of it
 
@@ -299,6 +345,43 @@ class Dispatcher:
                     row["older"] = sum(other.need.since_s < need.since_s for other in before)
                 rows.append(row)
             return rows
+
+    def facts(self) -> QueueFacts:
+        """The whole queue in numbers."""
+        with self._lock:
+            now = self._clock()
+            jobs: dict[tuple[str, str], int] = defaultdict(int)
+            waiting: dict[tuple[str, str], int] = defaultdict(int)
+            held: dict[tuple[str, str], int] = defaultdict(int)
+            oldest: dict[str, float] = {}
+            silent = 0.0
+            for job in self._jobs.values():
+                if job.row.state == "ended":
+                    continue
+                team = job.row.team if job.row.team in self._teams else "removed"
+                at_work = job.row.state == "started" and job.state == "running"
+                jobs[team, job.state if job.row.state == "started" else "queued"] += 1
+                for ask in (ask for ask in job.asks.values() if ask.open):
+                    kind, devices = ask.need.kind, ask.need.devices
+                    if ask.granted_s is not None:
+                        held[team, kind] += devices
+                        continue
+                    waiting[team, kind] += devices
+                    oldest[kind] = max(oldest.get(kind, 0.0), now - ask.asked_s)
+                    at_work = False
+                if at_work:
+                    silent = max(silent, now - job.last_s)
+            nodes: dict[str, tuple[int, int]] = {}
+            for node in self._there:
+                count, devices = nodes.get(node.kind, (0, 0))
+                nodes[node.kind] = count + 1, devices + node.devices
+            for team in self._teams:
+                for state in ("queued", "starting", "running"):
+                    jobs[team, state] += 0
+                for kind in nodes:
+                    waiting[team, kind] += 0
+                    held[team, kind] += 0
+            return QueueFacts(jobs, waiting, held, oldest, nodes, silent, self._turned_s)
 
     def level(self, team: str) -> float:
         """Device-hours per weight, past ones fading, with what runs; the lowest is first."""

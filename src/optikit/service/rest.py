@@ -24,6 +24,7 @@ from optikit.service import page, reading
 from optikit.service.bounded import Bounded
 from optikit.service.database import Entry
 from optikit.service.desk import Desk
+from optikit.service.metrics import LOOPBACK_NAMES, Metrics
 from optikit.service.refusals import NotAllowed, NotFound, body_of, headers_of, status_of
 from optikit.service.shown import paths_said, shown
 from optikit.spec.queue import Team
@@ -34,7 +35,6 @@ __all__ = ["application"]
 _LOG = logging.getLogger(__name__)
 _FARTHEST = 2**53
 """Of an offset: what JSON's numbers can say."""
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 class Json(JSONResponse):
@@ -97,11 +97,10 @@ def _team(
     desk: TheDesk,
     given: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Team:
-    if given is None:
-        name = re.sub(r":\d+$", "", request.headers.get("host", ""))
-        if request.headers.get("authorization") or name not in _LOOPBACK_NAMES:
-            # a page of the web that was told that its name is 127.0.0.1 has no business here
-            raise NotAllowed("the service asks for a token: Authorization: Bearer TOKEN")
+    unknown = request.headers.get("authorization") or _host(request) not in LOOPBACK_NAMES
+    if given is None and unknown:
+        # a page of the web that was told that its name is 127.0.0.1 has no business here
+        raise NotAllowed("the service asks for a token: Authorization: Bearer TOKEN")
     request.state.team = desk.team(given.credentials if given else None)
     team: Team = request.state.team
     return team
@@ -137,6 +136,25 @@ def healthz(request: Request) -> dict[str, str]:
     """Whether the service can do its work; needs no token."""
     request.app.state.check()
     return {"status": "ok", "version": __version__}
+
+
+@_open.get("/metrics", include_in_schema=False)
+def metrics(request: Request) -> Response:
+    """For Prometheus; whom it answers is decided there."""
+    found: Metrics | None = request.app.state.metrics
+    asker = request.client.host if request.client else ""
+    if found is None or not found.may_see(asker, _host(request)):
+        raise NotFound(
+            "no metrics for you: the service shows them to its own machine, and to others where "
+            "its site.yaml says `metrics: true`"
+        )
+    body, media_type = found.text(request.headers.get("accept", ""))
+    return Response(body, headers={"Content-Type": media_type})
+
+
+def _host(request: Request) -> str:
+    """The name by which the service was asked for."""
+    return re.sub(r":\d+$", "", request.headers.get("host", ""))
 
 
 @_v1.get("/team")
@@ -319,11 +337,16 @@ def _on_bug(request: Request, error: Exception) -> Response:
     return Json(body_of("Internal", said), 500)
 
 
-def application(desk: Desk, check: Callable[[], None] = lambda: None) -> FastAPI:
+def application(
+    desk: Desk,
+    check: Callable[[], None] = lambda: None,
+    metrics: Metrics | None = None,
+) -> FastAPI:
     """The ASGI application.
 
     Args:
         check: raises what keeps the service from its work, for ``/healthz``.
+        metrics: for ``/metrics``; None: it has none.
     """
     app = FastAPI(
         title="OptiKIT",
@@ -341,6 +364,7 @@ def application(desk: Desk, check: Callable[[], None] = lambda: None) -> FastAPI
     app.state.desk, app.state.check = desk, check
     for router in (_open, _v1, _job):
         app.include_router(router)
+    app.state.metrics = metrics
     folder = page.assets()
     if folder is not None:
         _with_page(app, folder)

@@ -24,6 +24,7 @@ from optikit.service.database import Database
 from optikit.service.desk import Desk
 from optikit.service.dispatch import Dispatcher
 from optikit.service.inventory import inventory
+from optikit.service.metrics import Metrics
 from optikit.service.reconcile import reconcile
 from optikit.service.rest import application
 from optikit.service.teams import OPEN_TEAM, add
@@ -71,11 +72,13 @@ def serve(asked: Asked, say: Callable[[str], None]) -> int:
             for said in reconcile(database):
                 say(said)
             with inventory(site) as nodes, _socket(asked) as listening:
-                dispatcher = Dispatcher(database, nodes)
+                metrics = Metrics(public=site.metrics, behind_proxy=asked.behind_tls_proxy)
+                dispatcher = Dispatcher(database, nodes, watcher=metrics)
+                metrics.watch(dispatcher.facts)
                 desk = Desk(
                     database, dispatcher, lambda of: Submitter(of, site=site), open_team=is_open
                 )
-                return _run(asked, desk, dispatcher, listening, say)
+                return _run(asked, desk, dispatcher, metrics, listening, say)
         finally:
             database.close()
 
@@ -84,6 +87,7 @@ def _run(
     asked: Asked,
     desk: Desk,
     dispatcher: Dispatcher,
+    metrics: Metrics,
     listening: socket.socket,
     say: Callable[[str], None],
 ) -> int:
@@ -96,7 +100,7 @@ def _run(
 
     server = uvicorn.Server(
         uvicorn.Config(
-            application(desk, check),
+            application(desk, check, metrics),
             log_config=_logging(),
             server_header=False,
             proxy_headers=asked.behind_tls_proxy,

@@ -42,6 +42,8 @@ class Site(Spec):
     ``s3://BUCKET/FOLDER/``, ``hf://ORG/``, or a scheme alone (``hf://``). None named: none."""
     trust_remote_code: bool = False
     """Whether a job may ask for a model's own code to be run."""
+    metrics: bool = False
+    """Whether ``GET /metrics`` answers everybody; else this machine alone."""
 
 
 class QueuedJob(Spec):

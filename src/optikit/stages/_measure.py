@@ -236,6 +236,8 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         what=f"{job.engine.name} server of trial {ask.trial_id}",
         on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
     ) as server:
+        facts = {"engine": job.engine.name, "startup_s": server.startup_s}
+        journal.event("engine_ready", trial=ask.trial_id, **facts)
         clock = tools.generator.clock
         began = clock()
         rate = find_rate(

@@ -6,7 +6,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import pytest
 from optikit.admission import grant
 from optikit.archive import JobArchive
 from optikit.errors import ArchiveError
+from optikit.service.base import Decision
 from optikit.service.dispatch import Dispatcher
 from optikit.spec.queue import Need, Node, QueuedJob, Team
 from tests.specs import small_plan
@@ -41,6 +42,20 @@ class Notebook:
         self.rows[job_id] = self.rows[job_id].model_copy(update={"state": state})
 
 
+@dataclass
+class Ears:
+    """Keeps what it hears."""
+
+    events: list[dict[str, Any]] = field(default_factory=list)
+    decisions: list[Decision] = field(default_factory=list)
+
+    def heard(self, event: Mapping[str, Any]) -> None:
+        self.events.append(dict(event))
+
+    def decided(self, decision: Decision) -> None:
+        self.decisions.append(decision)
+
+
 class World:
     """A book, a clock, and drivers that a test plays."""
 
@@ -50,6 +65,7 @@ class World:
         self.node = Node(name="n", kind="cpu", devices=devices)
         self.started: list[str] = []
         self.locks: dict[str, int] = {}
+        self.ears = Ears()
         self.again()
 
     def again(self) -> None:
@@ -59,6 +75,7 @@ class World:
             lambda: [self.node],
             clock=lambda: self.now,
             start=lambda archive, *_: self.started.append(archive.job_id),
+            watcher=self.ears,
         )
 
     def job(self, team: str = "a", priority: int = 0) -> str:

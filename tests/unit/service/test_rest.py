@@ -16,6 +16,7 @@ from optikit.service import page, reading
 from optikit.service.database import Database
 from optikit.service.desk import Desk
 from optikit.service.limits import Limits
+from optikit.service.metrics import Metrics
 from optikit.service.rest import application
 from optikit.service.teams import add
 from optikit.spec.queue import Team
@@ -58,6 +59,25 @@ def submit(client: TestClient, **changes: Any) -> str:
 def test_health_needs_no_token(service: Service) -> None:
     answer = client_of(service, None).get("/healthz")
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+
+
+def test_metrics_are_for_this_machine_unless_the_site_says_more(service: Service) -> None:
+    def asked(metrics: Metrics | None, asker: str, host: str = "127.0.0.1") -> Any:
+        app = application(service.desk, metrics=metrics)
+        client = TestClient(app, base_url=f"http://{host}", client=(asker, 1))
+        return client.get("/metrics")
+
+    found = asked(Metrics(), "127.0.0.1")
+    assert found.status_code == 200
+    assert found.headers["content-type"].startswith("text/plain; version=")
+    assert "optikit_build_info{" in found.text
+    assert asked(Metrics(public=True), "10.0.0.7", "optikit.example").status_code == 200
+    for refused in (
+        asked(Metrics(), "10.0.0.7"),
+        asked(Metrics(), "127.0.0.1", "evil.example"),
+        asked(None, "127.0.0.1"),
+    ):
+        assert "metrics: true" in error(refused, 404)["message"]
 
 
 def test_a_queue_that_stands_still_is_not_healthy(service: Service) -> None:
