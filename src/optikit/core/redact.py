@@ -27,10 +27,13 @@ def is_secret(name: str) -> bool:
 
     >>> [is_secret(n) for n in ("HF_TOKEN", "OPENAI_API_KEY", "PGPASSWORD", "PATH", "MAX_TOKENS_N")]
     [True, True, True, False, False]
+    >>> is_secret("OTEL_EXPORTER_OTLP_HEADERS"), is_secret("OTEL_EXPORTER_OTLP_ENDPOINT")
+    (True, False)
     >>> [is_secret(n) for n in ("AWS_SECRET_ACCESS_KEY", "SSH_KEY_FILE", "PWD", "TOKENIZERS_X")]
     [True, False, False, False]
     """
-    return name.upper() not in _NOT and _NAME.search(name) is not None
+    found = _NAME.search(name) or _HEADERS.fullmatch(name)
+    return name.upper() not in _NOT and found is not None
 
 
 def secrets_in(environment: Mapping[str, str]) -> dict[str, str]:

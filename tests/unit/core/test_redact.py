@@ -38,6 +38,15 @@ def test_a_password_in_an_address_is_found_whatever_holds_it() -> None:
     assert found == {"s3cret-word": "DATABASE"}
 
 
+def test_what_opentelemetrys_headers_hold_is_secret_and_their_names_are_not() -> None:
+    name = "OTEL_EXPORTER_OTLP_TRACES_HEADERS"
+    assert is_secret(name)
+    held = secrets_in({name: "authorization=Bearer%20tok-en-42, x-key=hush-hush,x-tenant=1"})
+    assert set(held) == {"Bearer%20tok-en-42", "Bearer tok-en-42", "tok-en-42", "hush-hush"}
+    text = "authorization: Bearer tok-en-42; x-key: hush-hush"
+    assert Redactor(held).text(text) == f"authorization: {GONE}; x-key: {GONE}"
+
+
 def test_short_values_are_left_alone() -> None:
     assert secrets_in({"A_TOKEN": "1", "B_TOKEN": " 1234567 ", "C_TOKEN": "12345678"}) == {
         "12345678": "C_TOKEN"
