@@ -16,7 +16,7 @@ from pathlib import Path
 
 from optikit.errors import ArchiveError
 
-__all__ = ["TRASH", "Usage", "delete", "free_bytes", "put_away", "same_disk", "usage"]
+__all__ = ["TRASH", "Usage", "delete", "free_bytes", "put_away", "same_disk", "sync", "usage"]
 
 TRASH = ".trash"
 _BLOCK = 512
@@ -97,7 +97,7 @@ def put_away(folder: Path) -> Path:
     try:
         trash.mkdir(exist_ok=True)
         folder.rename(away)
-        _sync(folder.parent)  # before its first file goes: a crash must not bring half of it back
+        sync(folder.parent)  # before its first file goes: a crash must not bring half of it back
     except OSError as error:
         raise ArchiveError(f"cannot remove {folder}: {error.strerror}") from error
     return away
@@ -128,7 +128,8 @@ def _gone_is_fine(function: object, path: str, error: tuple[object, object, obje
         raise error[1]
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Names that were made, changed or removed in a folder survive a crash from here on."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

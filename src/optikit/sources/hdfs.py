@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from optikit.adapters.fsspec import Folder, opened
 from optikit.core.addresses import Address
-from optikit.errors import OptikitError, SpecError
+from optikit.errors import OptikitError
+from optikit.sources._hadoop import namenode
 
 __all__ = ["SOURCE"]
 
@@ -19,18 +20,15 @@ class Hdfs:
 
     def open(self, address: Address) -> Folder:
         """See base.Source."""
-        host, _, path = address.place.partition("/")
-        name, _, port = host.partition(":")
-        if not name or not path or (port and not port.isdecimal()):
-            raise SpecError(f"{address}: asked no hdfs://HOST:PORT/FOLDER")
+        host, port, path = namenode(address)
         try:
-            fs = opened("hdfs", "hdfs", host=name, port=int(port or 0), skip_instance_cache=True)
+            fs = opened("hdfs", "hdfs", host=host, port=port or 0, skip_instance_cache=True)
         except OSError as error:
             raise OptikitError(
                 f"{address}: libhdfs cannot be used here ({str(error)[:200]}); set HADOOP_HOME, "
                 "JAVA_HOME and CLASSPATH, or use webhdfs://"
             ) from error
-        return Folder(fs, f"/{path}", str(address))
+        return Folder(fs, path, str(address))
 
 
 SOURCE = Hdfs()

@@ -11,7 +11,7 @@ from typing import Any
 
 from optikit.adapters.fsspec import Folder, opened
 from optikit.core.addresses import Address
-from optikit.errors import SpecError
+from optikit.sources._hadoop import namenode
 
 __all__ = ["SOURCE"]
 
@@ -26,10 +26,7 @@ class WebHdfs:
 
     def open(self, address: Address) -> Folder:
         """See base.Source."""
-        host, _, path = address.place.partition("/")
-        name, _, port = host.partition(":")
-        if not name or not path or (port and not port.isdecimal()):
-            raise SpecError(f"{address}: asked no webhdfs://HOST:PORT/FOLDER")
+        host, port, path = namenode(address)
         more: dict[str, Any] = {}
         if os.environ.get("OPTIKIT_HDFS_KERBEROS") == "1":
             more["kerberos"] = True
@@ -38,13 +35,13 @@ class WebHdfs:
         fs = opened(
             "webhdfs",
             "hdfs",
-            host=name,
-            port=int(port or _PORT),
+            host=host,
+            port=port or _PORT,
             use_https=os.environ.get("OPTIKIT_HDFS_TLS") == "1",
             skip_instance_cache=True,
             **more,
         )
-        return Folder(fs, f"/{path}", str(address))
+        return Folder(fs, path, str(address))
 
 
 SOURCE = WebHdfs()

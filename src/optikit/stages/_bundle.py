@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from optikit.adapters.disk import sync
+
 __all__ = ["appearing", "licence_files", "link_file", "link_tree", "write_text"]
 
 
@@ -25,7 +27,7 @@ def appearing(target: Path) -> Iterator[Path]:
     try:
         yield work
         work.chmod(0o755)
-        _sync(work)
+        sync(work)
         if target.exists():
             old = work.with_name(f"{work.name}.old")
             target.rename(old)
@@ -33,7 +35,7 @@ def appearing(target: Path) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             work.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -68,11 +70,3 @@ def licence_files(folder: Path) -> list[Path]:
     """Licence and notice files of a model folder."""
     stems = ("license", "licence", "notice", "copying")
     return [p for p in sorted(folder.iterdir()) if p.is_file() and p.name.lower().startswith(stems)]
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from optikit.adapters.disk import sync
 from optikit.adapters.files import open_inside
 
-__all__ = ["copy_file", "held", "link_file", "replace", "sync", "sync_folders", "write_new"]
+__all__ = ["copy_file", "held", "link_file", "replace", "sync_folders", "write_new"]
 
 _CHUNK = 1 << 20
 
@@ -57,14 +58,6 @@ def link_file(source: Path, link: Path) -> bool:
         os.fchmod(file.fileno(), 0o444)
         os.fsync(file.fileno())
     return True
-
-
-def sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def sync_folders(root: Path) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from optikit.adapters.disk import delete, put_away
+from optikit.adapters.disk import delete, put_away, sync
 from optikit.adapters.files import inside
 from optikit.errors import BadInput, DatasetError, OptikitError, UnknownName, nearest
 from optikit.spec.candidate import ArtifactRef
@@ -33,7 +33,6 @@ from optikit.stores._writing import (
     held,
     link_file,
     replace,
-    sync,
     sync_folders,
     write_new,
 )
