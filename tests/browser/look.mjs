@@ -1,6 +1,6 @@
 // Opens pages in a headless Chromium and says what it saw, as JSON:
 //
-//   node look.mjs CHROMIUM MODULES FOLDER [--width N] [--allow ORIGIN] NAME=URL...
+//   node look.mjs CHROMIUM MODULES FOLDER [--width N] NAME=URL...
 //
 // of each page: errors (console and uncaught), requests that leave what was opened, violations that
 // axe-core finds (serious and critical ones), whether it scrolls sideways, what the Tab key reaches.
@@ -16,10 +16,9 @@ const { chromium: browserType } = require("playwright-core");
 const axe = readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 const pages = [];
-const options = { width: 1100, allow: [] };
+const options = { width: 1100 };
 for (let i = 0; i < rest.length; i += 1) {
   if (rest[i] === "--width") options.width = Number(rest[(i += 1)]);
-  else if (rest[i] === "--allow") options.allow.push(rest[(i += 1)]);
   else pages.push(rest[i].split(/=(.*)/s).slice(0, 2));
 }
 
@@ -46,7 +45,7 @@ try {
     page.on("request", (request) => {
       const asked = request.url();
       const own = asked === url || asked.startsWith("data:") || asked.startsWith("blob:");
-      if (!own && !options.allow.some((origin) => asked.startsWith(origin))) requests.push(asked);
+      if (!own) requests.push(asked);
     });
     await page.goto(url, { waitUntil: "load" });
     const reached = [];
