@@ -73,11 +73,12 @@ def gpu_memory_used() -> dict[str, int]:
 def cpu_dtype(proc: Path = Path("/proc")) -> Literal["float32", "bfloat16"]:
     """The dtype that a CPU engine serves well in here.
 
-    With AMX tiles bfloat16 is native, and vLLM's int8 kernels for AMX take no float32; without
-    them bfloat16 is emulated.
+    With AMX tiles or AVX-512's bfloat16 products that dtype is native, and vLLM's int8 kernels
+    for AMX and all its int4 kernels take no float32; elsewhere bfloat16 is emulated.
     """
-    flags = (_after(proc / "cpuinfo", "flags") or "").split()
-    return "bfloat16" if {"amx_tile", "amx_bf16"} <= set(flags) else "float32"
+    flags = set((_after(proc / "cpuinfo", "flags") or "").split())
+    native = "avx512_bf16" in flags or {"amx_tile", "amx_bf16"} <= flags
+    return "bfloat16" if native else "float32"
 
 
 def describe_environment() -> dict[str, Any]:

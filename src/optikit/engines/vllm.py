@@ -74,7 +74,8 @@ _READY_PROMPT, _READY_OUTPUT = 8, 4
 # fp8 products run on torch's reference without AMX-FP8: right, and far too slow for a real model.
 _CPU_SCHEMES = ("none", "W8A8", "FP8_DYNAMIC")
 _SOME_CPUS = ("W4A16", "W4A16_ASYM", "FP8_KV")
-"""x86 with AVX-512: the AVX2 build has neither cpu_gemm_wna16 nor attention on an fp8 cache."""
+"""x86 with AVX-512: the AVX2 build has neither cpu_gemm_wna16 nor attention on an fp8 cache; the
+first takes bfloat16 alone (decision 0006)."""
 _GPU_SCHEMES = (
     *("none", "W8A8", "W8A16", "W4A16", "W4A16_ASYM", "W4AFP8"),
     *("FP8", "FP8_DYNAMIC", "FP8_BLOCK", "FP8_KV", "NVFP4", "NVFP4A16", "MXFP4"),

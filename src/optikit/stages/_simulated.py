@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from pathlib import Path
 
+from optikit.adapters.disk import sync
 from optikit.journal import patiently
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.simulated import MODEL_FILE, SimulatedModel
-from optikit.stages._bundle import appearing, write_text
+from optikit.stages._bundle import write_text
 
 __all__ = ["NOT_SCORED", "keep"]
 
@@ -30,8 +32,15 @@ def keep(home: Path, model: SimulatedModel) -> ArtifactRef:
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
 
         def write() -> None:
-            with appearing(folder) as work:
-                write_text(work / MODEL_FILE, text, mode=0o444)
+            folder.mkdir(parents=True, exist_ok=True)
+            partial = folder / f".{secrets.token_hex(8)}.partial"
+            try:
+                write_text(partial, text, mode=0o444)
+                partial.replace(file)  # of two jobs that keep the same at once, either may win
+            finally:
+                partial.unlink(missing_ok=True)
+            sync(folder)
+            sync(folder.parent)
 
         patiently(write, f"write {folder}")
     return ArtifactRef(

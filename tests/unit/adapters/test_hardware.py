@@ -43,7 +43,9 @@ def test_the_environment_names_versions_of_what_is_installed() -> None:
 
 def test_bfloat16_only_where_the_cpu_has_it(tmp_path: Path) -> None:
     assert cpu_dtype(tmp_path) == "float32"
-    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2 avx512_bf16\n")
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2 avx512f amx_tile\n")
     assert cpu_dtype(tmp_path) == "float32"
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2 avx512f avx512_bf16\n")
+    assert cpu_dtype(tmp_path) == "bfloat16"
     (tmp_path / "cpuinfo").write_text("flags\t\t: fpu avx2 amx_bf16 amx_tile amx_int8\n")
     assert cpu_dtype(tmp_path) == "bfloat16"

@@ -18,6 +18,8 @@ from optikit.spec.job import OptimizationJob
 from optikit.spec.plan import Plan
 from optikit.spec.record import CompressRecord, EvaluateRecord, FetchRecord
 from optikit.spec.simulated import MODEL_FILE, SimulatedModel
+from optikit.stages import _simulated
+from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, resources_for
 from optikit.stages.compress import STAGE as COMPRESS
 from optikit.stages.evaluate import STAGE as EVALUATE
@@ -178,3 +180,28 @@ def test_of_several_recipes_the_one_predicted_to_be_fastest_goes_on(tmp_path: Pa
     narrowed = job.going_on(chosen.recipe)
     assert narrowed.recipe is not None
     assert (narrowed.recipe.name, narrowed.options) == (fastest, job.options)
+
+
+def test_jobs_that_keep_the_same_model_at_once_do_not_disturb_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = SimulatedModel.parse(
+        json.loads(
+            Path(FETCH.run(tools(tmp_path), Inputs(), plan(tmp_path), "d").model.path)
+            .joinpath(MODEL_FILE)
+            .read_text()
+        )
+    )
+    home, write, begun = tmp_path / "other", _simulated.write_text, []
+
+    def slow(path: Path, text: str, mode: int = 0o644) -> None:
+        write(path, text, mode)
+        if not begun:  # another job comes while this one's file is written, and is done first
+            begun.append(path)
+            keep(home, model)
+
+    monkeypatch.setattr(_simulated, "write_text", slow)
+    folder = Path(keep(home, model).path)
+    assert begun
+    assert [path.name for path in folder.iterdir()] == [MODEL_FILE]
+    assert SimulatedModel.parse(json.loads((folder / MODEL_FILE).read_text())) == model
