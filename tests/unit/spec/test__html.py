@@ -67,7 +67,7 @@ def test_rows_that_are_left_out_are_said() -> None:
 
 def test_every_spec_shows_its_fields() -> None:
     job = OptimizationJob.parse(
-        {"model": {"name": "qwen-2.5-7b"}, "compute": "H100_1", "slo": ["p95(e2e) <= 1 s"]}
+        {"model": {"name": "qwen-2.5-7b"}, "compute": {"sku": "H100_1"}, "slo": ["p95(e2e) <= 1 s"]}
     )
     found = seen(job._repr_html_())
     assert "OptimizationJob" in found.text
