@@ -31,6 +31,7 @@ from optikit.engines import ENGINES
 from optikit.errors import BadInput, Cancelled, OptikitError
 from optikit.evaluators import EVALUATORS
 from optikit.evaluators.divergence import DIVERGENCE
+from optikit.index.telling import tell_index
 from optikit.loadgen import GENERATORS
 from optikit.pools import POOLS
 from optikit.pools.base import Pools
@@ -247,16 +248,17 @@ def drive(
             reap(archive)
         archive.event("state", state=state, exit_code=code, message=message, verdict=verdict)
         os.close(lock)
-        _tell_trace(archive)
+        _tell(archive)
     return code
 
 
-def _tell_trace(archive: JobArchive) -> None:
+def _tell(archive: JobArchive) -> None:
     """The job has its end already: whatever happens here is its log's alone."""
-    try:
-        tell_trace(archive)
-    except Exception:
-        traceback.print_exc()
+    for tell in (tell_trace, tell_index):
+        try:
+            tell(archive)
+        except Exception:
+            traceback.print_exc()
 
 
 def _after_a_dead_driver(archive: JobArchive) -> None:

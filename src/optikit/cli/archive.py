@@ -1,13 +1,14 @@
 """optikit archive check [JOB...]: derive an archive's figures again and compare; archive gc: free
-the disk; archive sync: tell the tracker again; archive trace: send a job's trace again."""
+the disk; archive sync: tell the tracker again; archive trace: send a job's trace again; archive
+index: bring the index in SQL up to date; archive query: ask it."""
 
 from __future__ import annotations
 
 import argparse
 
-from optikit.cli import _gc, _sync, _trace
+from optikit.cli import _gc, _index, _sync, _trace
 
-HELP = "check that archives hold what was measured; free the disk; tell tracker and traces again"
+HELP = "check, index and query archives; free the disk; tell tracker and traces again"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +32,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "trace", help="send jobs' OpenTelemetry traces again, or print their spans as JSON"
         )
     )
+    _index.arguments(
+        actions.add_parser(
+            "index", help="bring the index up to date: a SQL database of every job, trial, probe"
+        )
+    )
+    _index.query_arguments(actions.add_parser("query", help="ask the index in SQL"))
     _gc.arguments(
         actions.add_parser(
             "gc",
@@ -41,7 +48,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
-    actions = {"gc": _gc.run, "sync": _sync.run, "trace": _trace.run, "check": _check}
+    actions = {
+        **{"gc": _gc.run, "sync": _sync.run, "trace": _trace.run, "check": _check},
+        **{"index": _index.run, "query": _index.query},
+    }
     return actions[args.action](args)
 
 
