@@ -188,8 +188,8 @@ class Sql:
         is a reading one, with one statement in it.
 
         Raises:
-            BadInput: it asks for no rows.
-            ArchiveError: the database refuses it, or does not answer.
+            BadInput: it asks for no rows, or the database refuses it.
+            ArchiveError: the database does not answer.
         """
         with self._in_words(), self._engine.connect() as connection:
             raw: Any = connection.connection.dbapi_connection
@@ -207,7 +207,7 @@ class Sql:
                 return names, [tuple(row) for row in cursor.fetchmany(most)]
             except _dbapi_errors(self._engine) as error:
                 said = " ".join(str(error).split())[:300]
-                raise ArchiveError(f"{self._what} {self.shown} refuses the query: {said}") from None
+                raise BadInput(f"{self._what} {self.shown} refuses the query: {said}") from None
             finally:
                 connection.invalidate()  # what the query did to the session ends with it
 

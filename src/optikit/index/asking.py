@@ -64,8 +64,8 @@ def ask_index(
     """Names of the columns, and at most ``most`` rows, of a query that may only read.
 
     Raises:
-        BadInput: there is no index, it is a newer version's, or the query asks for no rows.
-        OptikitError: the database refuses the query, does not answer, or a library is missing.
+        BadInput: there is no index, it is a newer version's, or it refuses the query.
+        OptikitError: it does not answer, or a library is missing.
     """
     with _index(url, (home or default_home()).resolve(), "--index", read_only=True) as index:
         return index.ask(query, most)

@@ -220,8 +220,8 @@ class Index:
         """Names of the columns, and at most ``most`` rows, of a query that may only read.
 
         Raises:
-            BadInput: there is no index, it is a newer version's, or the query asks for no rows.
-            ArchiveError: the database refuses the query, or does not answer.
+            BadInput: there is no index, it is a newer version's, or it refuses the query.
+            ArchiveError: it does not answer.
         """
         self._sql.check(FACTS, SCHEMA)
         return self._sql.ask(query, most)
