@@ -201,7 +201,7 @@ class IndexContract:
         """The first ones make the tables, too; each has the whole in the end."""
         for number in range(6):
             ended(home, "a", f"job-{number}")
-        failed: list[BaseException] = []
+        failed: list[Exception] = []
 
         def work() -> None:
             try:
@@ -209,7 +209,7 @@ class IndexContract:
                 for _ in range(3):
                     index.update(home, rebuild=True)
                 index.close()
-            except BaseException as error:
+            except Exception as error:  # noqa: BLE001
                 failed.append(error)
 
         threads = [threading.Thread(target=work) for _ in range(4)]

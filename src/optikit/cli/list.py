@@ -13,12 +13,12 @@ HELP = "list jobs, oldest first"
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument(
-        "--state", action="append", default=[], metavar="STATE", help="repeat it for more"
+        "--state", action="append", default=[], metavar="ANY_STATE", help="repeat it for more"
     )
-    parser.add_argument("--model", metavar="NAME[:VERSION]")
-    parser.add_argument("--team", metavar="TEAM", help="that submitted it to a service")
+    parser.add_argument("--model", metavar="NAME", help="of any version, or NAME:VERSION")
+    parser.add_argument("--team", metavar="NAME", help="that submitted it to a service")
     parser.add_argument(
-        "--since", metavar="AGE|DATE", help="submitted then or later: 7d, 12h, 2026-11-27 (UTC)"
+        "--since", metavar="AGE", help="submitted since: 7d, 12h, or a date in UTC: 2026-11-27"
     )
     parser.add_argument("--limit", type=int, metavar="N", help="the newest so many")
     add_index(parser, "from an index instead of the archives, fast for thousands of jobs:")

@@ -11,6 +11,7 @@ from typing import Any
 
 from optikit.archive import JobArchive
 from optikit.errors import OptikitError
+from optikit.reports.listing import team_of
 from optikit.reports.summary import FINAL, iso, summary
 from optikit.spec.candidate import Candidate
 from optikit.spec.quality import QualityVerdict
@@ -95,8 +96,7 @@ def damaged(archive: JobArchive, why: str) -> Rows:
 
 
 def _job(at: _Moment, facts: dict[str, Any]) -> dict[str, Any]:
-    plan, ticket = at.plan(), at.ticket()
-    states = at.of_kind("state")
+    plan, states = at.plan(), at.of_kind("state")
     rates = {
         f"{name}_per_device_rps": facts["corners"].get(name, {}).get("rate_per_gpu")
         for name in _CORNERS
@@ -107,7 +107,7 @@ def _job(at: _Moment, facts: dict[str, Any]) -> dict[str, Any]:
         **{key: facts[key] for key in ("state", "verdict", "exit_code", "message", "flow")},
         "created_at": moment(at.created()),
         "ended_at": moment(states[-1]["t"]) if states and facts["state"] in FINAL else None,
-        "team": ticket.team if ticket is not None else None,
+        "team": team_of(at),
         "model_name": plan.job.model.name,
         "model_version": plan.job.model.version,
         "slo": "; ".join(facts["slo"]),

@@ -23,8 +23,8 @@ from optikit.errors import BadInput, OptikitError, PortInUse
 from optikit.index.telling import VARIABLE, index_of_environment
 from optikit.service.database import Database
 from optikit.service.desk import Desk
-from optikit.service.indexing import Indexing
 from optikit.service.dispatch import Dispatcher
+from optikit.service.indexing import Indexing
 from optikit.service.inventory import inventory
 from optikit.service.metrics import Metrics
 from optikit.service.reconcile import reconcile
