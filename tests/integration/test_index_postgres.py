@@ -41,7 +41,7 @@ def url(cluster: Path, request: pytest.FixtureRequest) -> Iterator[str]:
 
 class TestPostgres(IndexContract):
     @pytest.fixture
-    def url(self, cluster: Path, request: pytest.FixtureRequest) -> Iterator[str]:  # type: ignore[override]
+    def url(self, cluster: Path, request: pytest.FixtureRequest) -> Iterator[str]:
         with postgres.database(cluster, f"t{abs(hash(request.node.name))}") as found:
             yield found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from optikit.errors import BadInput
@@ -59,7 +60,9 @@ def query_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``query``."""
     parser.add_argument("sql", metavar="SQL", help="one SELECT; nothing can be changed by it")
     add_index(parser, "where:")
-    parser.add_argument("--limit", type=int, default=1000, help="rows at most; default: 1000")
+    parser.add_argument(
+        "--limit", type=int, metavar="N", default=1000, help="rows at most; default: 1000"
+    )
     parser.add_argument("--json", action="store_true", help="a list of objects, a row each")
 
 
@@ -85,5 +88,7 @@ def _shown(value: Any) -> Any:
     """As JSON and a terminal know it."""
     if isinstance(value, date | datetime):
         return value.isoformat()
+    if isinstance(value, Decimal):  # PostgreSQL's sums of integers
+        return int(value) if value == value.to_integral_value() else float(value)
     plain = value is None or isinstance(value, str | int | float | bool | list | dict)
     return value if plain else str(value)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from optikit.archive import JobArchive
 from optikit.errors import OptikitError
 from optikit.reports.listing import team_of
+from optikit.reports.moment import Moment
 from optikit.reports.summary import FINAL, iso, summary
 from optikit.spec.candidate import Candidate
 from optikit.spec.quality import QualityVerdict
@@ -40,18 +40,6 @@ _SERVING = (
 )
 
 
-class _Moment(JobArchive):
-    """A job's archive as its journal was when it was first read: all rows tell of one moment."""
-
-    @cached_property
-    def _lines(self) -> list[tuple[dict[str, Any], int]]:
-        return list(super().events_and_ends())
-
-    def events_and_ends(self, offset: int = 0) -> Iterator[tuple[dict[str, Any], int]]:
-        """As they were."""
-        return (line for line in self._lines if line[1] > offset)
-
-
 def moment(seconds: float) -> datetime:
     """Seconds since the epoch as the tables have it.
 
@@ -67,7 +55,7 @@ def rows_of(archive: JobArchive) -> Rows:
     Raises:
         OptikitError: the archive cannot be read.
     """
-    at = _Moment(archive.home, archive.job_id)
+    at = Moment.of(archive)
     try:
         facts, records, trials = summary(at), at.records(), at.trials()
         rows: Rows = {
@@ -95,7 +83,7 @@ def damaged(archive: JobArchive, why: str) -> Rows:
     return {"archive_jobs": [_plain(row)]}
 
 
-def _job(at: _Moment, facts: dict[str, Any]) -> dict[str, Any]:
+def _job(at: Moment, facts: dict[str, Any]) -> dict[str, Any]:
     plan, states = at.plan(), at.of_kind("state")
     rates = {
         f"{name}_per_device_rps": facts["corners"].get(name, {}).get("rate_per_gpu")
@@ -119,7 +107,7 @@ def _job(at: _Moment, facts: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _candidates(at: _Moment, records: dict[str, StageRecord]) -> list[dict[str, Any]]:
+def _candidates(at: Moment, records: dict[str, StageRecord]) -> list[dict[str, Any]]:
     compress, evaluate = records.get("compress"), records.get("evaluate")
     if isinstance(compress, CompressRecord):
         made = list(compress.candidates)

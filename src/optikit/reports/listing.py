@@ -6,6 +6,7 @@ from typing import Any
 
 from optikit.archive import JobArchive
 from optikit.errors import OptikitError
+from optikit.reports.moment import Moment
 from optikit.reports.summary import iso, summary
 
 __all__ = ["listed", "team_of"]
@@ -19,7 +20,7 @@ def listed(job: JobArchive) -> dict[str, Any]:
     A damaged archive is a row too, in the state ``damaged``: it hides no other.
     """
     try:
-        facts, team = summary(job), team_of(job)
+        facts, team = summary(Moment.of(job)), team_of(job)
     except OptikitError as error:
         facts = {**dict.fromkeys(_KEYS), "id": job.job_id, "created": iso(job.created())}
         facts |= {"state": "damaged", "verdict": str(error)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from optikit.archive import JobArchive
 from optikit.errors import ArchiveError, BadInput
 from optikit.index import store
+from optikit.index.rows import rows_of
 from optikit.index.store import Index, homes_below, index_file
 from optikit.spec.listing import Wanted
 from tests.index_contract import IndexContract, ended
@@ -60,7 +62,7 @@ def test_a_journal_that_went_on_while_it_was_read_is_read_again(
     """Else what somebody else wrote meanwhile would be overwritten by what was before."""
     ended(tmp_path, "a", "job-1", "running")
     archive, read = JobArchive(tmp_path, "job-1"), []
-    real = store.rows_of
+    real = rows_of
 
     def slow(of: JobArchive) -> object:
         rows = real(of)
@@ -86,7 +88,7 @@ def test_a_driver_that_died_in_silence_is_found(tmp_path: Path) -> None:
     index.update(tmp_path)
     assert [row["state"] for row in index.jobs(Wanted())] == ["running"]
     assert index.update(tmp_path).unchanged == 1
-    store.os.close(lock)
+    os.close(lock)
     index.update(tmp_path)
     assert [row["state"] for row in index.jobs(Wanted())] == ["interrupted"]
     index.close()
