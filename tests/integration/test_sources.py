@@ -234,7 +234,7 @@ def test_room_is_made_before_a_transfer_and_only_then(
         make_room=lambda coming: asked.append((coming, len(list(tmp_path.glob("artifacts/*"))))),
     )
     came = store.bring("s3://models/room", "model")
-    assert asked == [(came.bytes, 0)]
+    assert asked == [(came.moved_bytes, 0)]
     store.bring("s3://models/room", "model")
     assert len(asked) == 1
     assert store.fetched() == {came.artifact.digest.removeprefix("sha256:")}
