@@ -11,7 +11,7 @@ from optikit.spec.record import Trial
 
 __all__ = ["TRACKER", "trial_metrics", "trial_params"]
 
-_KEPT = ("certificate.json", "serving.yaml", "serve.sh", "README.md")
+_KEPT = ("certificate.json", "provenance.json", "serving.yaml", "serve.sh", "README.md")
 
 
 class Mlflow:
