@@ -41,6 +41,7 @@ from optikit.measuring.certificates import find_certificate, read_certificate
 from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
+from optikit.registry import promote_model, published_model, published_models, rollback_model
 from optikit.remote.job import RemoteJob, list_remote_jobs
 from optikit.remote.send import check_portable
 from optikit.reports.check import check_archive
@@ -85,7 +86,11 @@ __all__ = [
     "list_remote_jobs",
     "load_job",
     "look_for_garbage",
+    "promote_model",
+    "published_model",
+    "published_models",
     "read_certificate",
+    "rollback_model",
     "send_traces",
     "sync_archives",
     "traces_of",
@@ -245,7 +250,7 @@ class Submitter:
     def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
         if job.model.uri is not None:
             if is_address(job.model.uri):
-                return shape_elsewhere(job.model.uri, permit)
+                return shape_elsewhere(job.model.uri, self.home, permit)
             return shape_of_folder(path_of(job.model.uri), permit.roots)
         try:
             return shape_of_folder(

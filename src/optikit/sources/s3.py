@@ -10,6 +10,7 @@ from typing import Any
 
 from optikit.adapters.fsspec import Folder, opened
 from optikit.core.addresses import Address
+from optikit.sources.base import Asker
 
 __all__ = ["SOURCE"]
 
@@ -24,7 +25,7 @@ class S3:
 
     name = "s3"
 
-    def open(self, address: Address) -> Folder:
+    def open(self, address: Address, asker: Asker) -> Folder:
         """See base.Source."""
         fs = opened(
             "s3",
