@@ -16,6 +16,7 @@ from optikit.core.addresses import is_address
 from optikit.core.plan import make_plan
 from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
+from optikit.elsewhere import Carried, pull_archive, push_archive
 from optikit.engines import ENGINES
 from optikit.engines.base import Engine
 from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
@@ -68,6 +69,7 @@ from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
 __all__ = [
+    "Carried",
     "FirstSpec",
     "Job",
     "JobResult",
@@ -89,6 +91,8 @@ __all__ = [
     "promote_model",
     "published_model",
     "published_models",
+    "pull_archive",
+    "push_archive",
     "read_certificate",
     "rollback_model",
     "send_traces",

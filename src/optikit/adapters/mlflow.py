@@ -201,8 +201,9 @@ def _opened(home: Path) -> Iterator[tuple[Any, str, bool]]:
             client = MlflowClient(tracking_uri=where, registry_uri=where)
             yield client, where, server is not None
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-            place = without_login(server) if server else home / "mlflow.db"
-            raise OptikitError(f"MLflow at {place}: {str(error)[:500]}") from error
+            place = without_login(server) if server else str(home / "mlflow.db")
+            said = str(error).replace(where, place)[:500]
+            raise OptikitError(f"MLflow at {place}: {said}") from error
 
 
 def without_login(address: str) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from optikit.core.promotion import names_by_itself
-from optikit.errors import BadInput, OptikitError, SourceError, SpecError, UnknownName, nearest
+from optikit.errors import BadInput, SourceError, SpecError, UnknownName, nearest
 from optikit.spec.published import AliasMove, PublishedModel, PublishedVersion
 
 __all__ = ["MlflowRegistry"]
@@ -125,7 +125,7 @@ class MlflowRegistry:
 
         Raises:
             SourceError: the store does not answer.
-            OptikitError: its library is missing.
+            BadInput: its library is missing.
         """
         with _as_source_error(f"{version.name}/{version.version}"):
             return dict(_listed(self._store(version)))
@@ -165,7 +165,7 @@ def _as_source_error(what: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise OptikitError(
+        raise BadInput(
             f"mlflow://models:/{what}: the registry's artifact store needs a library ({error}); "
             "install it beside mlflow-skinny (boto3 for s3://)"
         ) from error

@@ -13,14 +13,16 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from optikit.adapters.mlflow import registry
+from optikit.adapters.mlflow_registry import MlflowRegistry
 from optikit.core.addresses import Address, RemoteFile, allowed, is_address
 from optikit.core.checksums import LIST
 from optikit.core.paths import path_of
-from optikit.errors import BadInput, SourceError, SpecError, UnsafeInput
+from optikit.errors import BadInput, OptikitError, SourceError, SpecError, UnsafeInput
 from optikit.plugins import Room
 from optikit.sources._local import LocalFolder
 from optikit.sources.base import Asker, Source, Tree
@@ -62,12 +64,7 @@ def _resolved(address: Address, home: Path) -> PublishedVersion:
             f"{address}: a registered model is written mlflow://models:/NAME@ALIAS or "
             "mlflow://models:/NAME/VERSION"
         )
-    with registry(home) as there:
-        if there is None:
-            raise BadInput(
-                f"{address}: no model was published below {home}; set OPTIKIT_MLFLOW_URI where a "
-                "server has it"
-            )
+    with _asked(home) as there:
         model = there.model(asked["name"])
     number = asked["version"] or model.aliases.get(asked["alias"])
     version = model.version(number) if number else None
@@ -78,6 +75,23 @@ def _resolved(address: Address, home: Path) -> PublishedVersion:
             f"{address}: there is no such version; aliases: {known}; newest versions: {numbers}"
         )
     return version
+
+
+@contextmanager
+def _asked(home: Path) -> Iterator[MlflowRegistry]:
+    """A registry that is away may be there later."""
+    try:
+        with registry(home) as there:
+            if there is None:
+                raise BadInput(
+                    f"no model was published below {home}; set OPTIKIT_MLFLOW_URI where a server "
+                    "has it"
+                )
+            yield there
+    except (BadInput, SourceError):
+        raise
+    except OptikitError as error:
+        raise SourceError(str(error)) from error
 
 
 def _in_the_store(version: PublishedVersion, asker: Asker, why: list[str]) -> Tree | None:
@@ -127,18 +141,19 @@ def _brought_elsewhere(version: PublishedVersion, asker: Asker, why: list[str]) 
 
 def _kept(version: PublishedVersion, asker: Asker, pinned: str, why: list[str]) -> Tree:
     """In the registry's artifact store."""
-    with registry(asker.home) as there:
-        assert there is not None
+    with _asked(asker.home) as there:
         where = there.address(version)
-        if not is_address(where):  # a folder of this machine, as MLflow without a server has it
+        if where.startswith("mlflow-artifacts:"):
+            pass  # the server hands them out
+        elif is_address(where):
+            allowed(Address.parse(where, "artifacts"), asker.permit.addresses, "artifacts")
+        else:  # a folder of this machine, as MLflow without a server has it
             folder = path_of(where)
             for tree in (folder / _MODEL, folder):
                 if (tree / _CONFIG).is_file():
                     return LocalFolder(tree, asker.permit.roots)
             why.append(f"no model at {folder}")
             raise _nowhere(pinned, why)
-        if not where.startswith("mlflow-artifacts:"):
-            allowed(Address.parse(where, "artifacts"), asker.permit.addresses, "artifacts")
         files = there.files(version)
     prefix = next((p for p in (f"{_MODEL}/", "") if f"{p}{_CONFIG}" in files), None)
     if prefix is None:
@@ -146,8 +161,7 @@ def _kept(version: PublishedVersion, asker: Asker, pinned: str, why: list[str]) 
         raise _nowhere(pinned, why)
 
     def fetch(name: str, target: Path) -> None:
-        with registry(asker.home) as there:
-            assert there is not None
+        with _asked(asker.home) as there:
             there.fetch(version, name, target)
 
     return _Below(_Artifacts(files, fetch, asker.home / "remote", pinned), prefix)

@@ -39,7 +39,14 @@ from optikit.stores.base import Arrival
 from optikit.stores.file import FileModelStore
 from optikit.stores.shapes import shape_of_text
 
-__all__ = ["PATIENCE", "RemoteStore", "missing_elsewhere", "shape_elsewhere"]
+__all__ = [
+    "PATIENCE",
+    "RemoteStore",
+    "missing_elsewhere",
+    "patience_s",
+    "patiently_asked",
+    "shape_elsewhere",
+]
 
 PATIENCE = "OPTIKIT_SOURCE_PATIENCE_S"
 _PATIENCE_S = 120.0
@@ -72,7 +79,7 @@ class RemoteStore:
         there = self._by_digest(tree.digest)
         if there is not None:
             return Arrival(self._take(store, there, kind, permit, None), tree.pinned, 0, 0.0)
-        files = _patiently(lambda: _taken(tree, kind, permit.code))
+        files = patiently_asked(lambda: _taken(tree, kind, permit.code))
         name = _name_of(tree.pinned, files)
         coming = self.home / "remote" / name
         coming.parent.mkdir(parents=True, exist_ok=True)
@@ -83,10 +90,10 @@ class RemoteStore:
                 found = self._take(store, known, kind, permit, None)
                 return Arrival(found, tree.pinned, 0, 0.0)
             digests = patiently(
-                lambda: download(tree, files, coming, _patience_s(), progress),
+                lambda: download(tree, files, coming, patience_s(), progress),
                 f"store {tree.pinned}",
             )
-            if _patiently(lambda: _taken(tree, kind, permit.code)) != files:
+            if patiently_asked(lambda: _taken(tree, kind, permit.code)) != files:
                 shutil.rmtree(coming, ignore_errors=True)
                 raise BadInput(f"{tree.pinned} changed while it was read; try again")
             artifact = self._take(store, coming, kind, permit, digests)
@@ -106,7 +113,7 @@ class RemoteStore:
         files = (path for path in folder.rglob("*") if path.is_file())
         names = [path.relative_to(folder).as_posix() for path in files]
         tree = _opened(text, "publish.uri", permit, self.home)
-        digest = upload(folder, names, tree, _patience_s())
+        digest = upload(folder, names, tree, patience_s())
         return f"{tree.pinned}/{LIST}#sha256={digest}"
 
     def _take(
@@ -179,7 +186,7 @@ def shape_elsewhere(text: str, home: Path, permit: Permit = ANYTHING) -> ModelSh
             )
         return tree.read(_CONFIG, 0, file.size)
 
-    return shape_of_text(_patiently(read, 10.0), f"{tree.pinned}/{_CONFIG}")
+    return shape_of_text(patiently_asked(read, 10.0), f"{tree.pinned}/{_CONFIG}")
 
 
 def missing_elsewhere(text: str) -> str | None:
@@ -193,9 +200,13 @@ def missing_elsewhere(text: str) -> str | None:
         listed = Address.parse(text, "bundle_address")
         folder = f"{listed.scheme}://{listed.place.removesuffix(f'/{LIST}')}"
         tree = _opened(folder, "bundle_address", ANYTHING, Path())
-        files = _patiently(tree.files, 10.0)
+        files = patiently_asked(tree.files, 10.0)
         size = files[LIST].size if LIST in files else 0
-        raw = _patiently(lambda: tree.read(LIST, 0, size), 10.0) if 0 < size <= _MAX_LIST else b""
+        raw = (
+            patiently_asked(lambda: tree.read(LIST, 0, size), 10.0)
+            if 0 < size <= _MAX_LIST
+            else b""
+        )
         if hashlib.sha256(raw).hexdigest() != listed.sha256:
             return f"{folder} has not the {LIST} that was written there"
         missing = set(parse_sums(raw.decode(errors="replace"), folder)) - set(files)
@@ -208,7 +219,7 @@ def _opened(text: str, key: str, permit: Permit, home: Path) -> Tree:
     address = Address.parse(text, key)
     allowed(address, permit.addresses, key)
     asker = Asker(home, permit)
-    return _patiently(lambda: SOURCES.load(address.scheme).open(address, asker), 10.0)
+    return patiently_asked(lambda: SOURCES.load(address.scheme).open(address, asker), 10.0)
 
 
 def _taken(tree: Tree, kind: Kind, code: bool) -> dict[str, RemoteFile]:
@@ -253,7 +264,8 @@ def _name_of(pinned: str, files: Mapping[str, RemoteFile]) -> str:
     return hashlib.sha256(json.dumps([pinned, facts]).encode()).hexdigest()[:32]
 
 
-def _patience_s() -> float:
+def patience_s() -> float:
+    """How long a place that is away is waited for, in all."""
     asked = os.environ.get(PATIENCE, "")
     try:
         return float(asked) if asked else _PATIENCE_S
@@ -261,9 +273,16 @@ def _patience_s() -> float:
         raise OptikitError(f"{PATIENCE}={asked!r} is no number of seconds") from None
 
 
-def _patiently(ask: Callable[[], T], patience_s: float | None = None) -> T:
-    """Ask a place that may be away for a while."""
-    until, pause_s = time.monotonic() + (_patience_s() if patience_s is None else patience_s), 0.5
+def patiently_asked(ask: Callable[[], T], for_s: float | None = None) -> T:
+    """Ask a place that may be away for a while.
+
+    Args:
+        for_s: None: ``patience_s()``.
+
+    Raises:
+        SourceError: it was away for that long.
+    """
+    until, pause_s = time.monotonic() + (patience_s() if for_s is None else for_s), 0.5
     while True:
         try:
             return ask()

@@ -24,8 +24,8 @@ CERTIFIED = {
 }
 
 
-def version(number: int = 1, **tags: str) -> PublishedVersion:
-    return PublishedVersion(name="m", version=str(number), created="2026-11-27", tags=tags)
+def version(tags: dict[str, str]) -> PublishedVersion:
+    return PublishedVersion(name="m", version="3", created="2026-11-27", tags=tags)
 
 
 def moved(*steps: tuple[str | None, str, How], now: str | None = None) -> PublishedModel:
@@ -82,7 +82,7 @@ def test_what_can_be_no_alias(alias: str) -> None:
     ],
 )
 def test_what_may_be_called_certified(tags: dict[str, str], why: str | None) -> None:
-    found = why_not_certified(version(**tags))
+    found = why_not_certified(version(tags))
     assert (found is None) if why is None else (found is not None and why in found)
 
 
@@ -137,7 +137,7 @@ def test_the_newest_version_takes_an_alias_once() -> None:
 
 
 def test_the_headline_has_plain_values() -> None:
-    found: dict[str, Any] = headline(version(3, **CERTIFIED, **{"optikit.job_id": "j1"}))
+    found: dict[str, Any] = headline(version(CERTIFIED | {"optikit.job_id": "j1"}))
     assert found["certified_rate_rps"] == 4.25
     assert (found["version"], found["job"], found["sku"]) == ("3", "j1", "H100_2")
-    assert headline(version(certified_rate_rps="fast"))["certified_rate_rps"] is None
+    assert headline(version({"certified_rate_rps": "fast"}))["certified_rate_rps"] is None
