@@ -24,7 +24,7 @@ from pathlib import Path
 from optikit.adapters.disk import sync
 from optikit.archive import JobArchive, default_home, is_id, open_job
 from optikit.core.addresses import Address, RemoteFile, is_address
-from optikit.core.checksums import LIST, parse_sums
+from optikit.core.checksums import LIST, PARTIAL_LIST, parse_sums
 from optikit.core.paths import path_of
 from optikit.errors import ArchiveError, BadInput, OptikitError, UnsafeInput
 from optikit.journal import write_whole
@@ -38,7 +38,7 @@ from optikit.stores.remote import patience_s, patiently_asked
 __all__ = ["Carried", "pull_archive", "push_archive"]
 
 _JOURNAL, _PLAN, _JOB, _PULLED = "journal.jsonl", "plan.json", "job.json", "pulled.json"
-_OWN = frozenset({"driver.lock", "queue.json", _PULLED, LIST})
+_OWN = frozenset({"driver.lock", "queue.json", _PULLED, LIST, PARTIAL_LIST})
 """Of this machine alone."""
 _UNFINISHED = ("candidates",)
 """Folders of what was not finished: weights in the making."""

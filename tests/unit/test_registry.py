@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 import pytest
 
-from optikit import registry
 from optikit.errors import BadInput, OptikitError, UnknownName
 from optikit.registry import promote_model, published_model, published_models, rollback_model
 from optikit.spec.published import AliasMove, PublishedModel, PublishedVersion
 from optikit.stores.contents import model_digest
+from optikit.trackers import TRACKERS, none
 from tests.unit.stages.publish_case import model_folder
 
 
@@ -91,7 +91,7 @@ class Registry:
 @pytest.fixture
 def there(monkeypatch: pytest.MonkeyPatch) -> Registry:
     found = Registry()
-    monkeypatch.setattr(registry.TRACKERS, "load", lambda name: found)
+    monkeypatch.setattr(TRACKERS, "load", lambda name: found)
     return found
 
 
@@ -127,9 +127,10 @@ def test_what_is_not_what_was_published_is_refused(
         (first / "certificate.json").write_text("2")
     else:
         first.rename(tmp_path / "elsewhere")
-    for ask in (lambda: rollback_model("m"), lambda: promote_model("m:1")):
-        with pytest.raises(BadInput, match="--anyway REASON"):
-            ask()
+    with pytest.raises(BadInput, match="--anyway REASON"):
+        rollback_model("m")
+    with pytest.raises(BadInput, match="--anyway REASON"):
+        promote_model("m:1")
     assert there.one.aliases == {"certified": "2"}
     assert there.tags == []
     promote_model("m:1", "canary")
@@ -178,8 +179,6 @@ def test_provenance_is_read_from_the_bundle_else_from_the_registry(
 
 
 def test_a_tracker_that_keeps_none_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from optikit.trackers.none import TRACKER
-
-    monkeypatch.setattr(registry.TRACKERS, "load", lambda name: TRACKER)
+    monkeypatch.setattr(TRACKERS, "load", lambda name: none.TRACKER)
     with pytest.raises(OptikitError, match="keeps no models"):
         published_models()

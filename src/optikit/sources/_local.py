@@ -47,7 +47,9 @@ class LocalFolder:
                     continue
                 seen = path.stat()
                 relative = path.relative_to(self._folder).as_posix()
-                found[relative] = RemoteFile(seen.st_size, f"{seen.st_mtime_ns}-{seen.st_ino}")
+                found[relative] = RemoteFile(
+                    seen.st_size, f"{seen.st_mtime_ns}-{seen.st_ino}", changed_s=seen.st_mtime
+                )
         if not found:
             raise BadInput(f"{self.pinned}: nothing is there; look at the path")
         return found
@@ -66,7 +68,7 @@ class LocalFolder:
             raise SourceError(f"{self.pinned}: {name} gave {len(data)} bytes of {stop - start}")
         return data
 
-    def write(self, name: str, source: Path, sha256: str) -> None:
+    def write(self, name: str, source: Path) -> None:
         """See base.Tree."""
         target = self._folder / name
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
@@ -81,6 +83,9 @@ class LocalFolder:
             part.unlink(missing_ok=True)
             raise BadInput(f"{self.pinned}: {name} cannot be written: {error.strerror}") from error
 
-    def holds(self, name: str, size: int, sha256: str) -> bool:
-        """See base.Tree: it cannot be said without reading."""
-        return False
+    def remove(self, name: str) -> None:
+        """See base.Tree."""
+        try:
+            (self._folder / name).unlink()
+        except OSError as error:
+            raise BadInput(f"{self.pinned}: {name} cannot be removed: {error.strerror}") from error

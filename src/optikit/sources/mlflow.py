@@ -196,11 +196,11 @@ class _Below:
     def read(self, name: str, start: int, stop: int) -> bytes:
         return self._tree.read(f"{self._prefix}{name}", start, stop)
 
-    def write(self, name: str, source: Path, sha256: str) -> None:
+    def write(self, name: str, source: Path) -> None:
         raise _read_only(self.pinned)
 
-    def holds(self, name: str, size: int, sha256: str) -> bool:
-        return False
+    def remove(self, name: str) -> None:
+        raise _read_only(self.pinned)
 
 
 class _Model(_Below):
@@ -250,11 +250,11 @@ class _Artifacts:
             path.unlink()  # a small file, read at once
         return data
 
-    def write(self, name: str, source: Path, sha256: str) -> None:
+    def write(self, name: str, source: Path) -> None:
         raise _read_only(self.pinned)
 
-    def holds(self, name: str, size: int, sha256: str) -> bool:
-        return False
+    def remove(self, name: str) -> None:
+        raise _read_only(self.pinned)
 
 
 def _read_only(pinned: str) -> BadInput:

@@ -91,7 +91,7 @@ def test_the_models_folder_of_a_bundle_is_taken_by_its_version(
     assert list(tree.files()) == ["config.json"]
     assert tree.read("config.json", 0, 2) == b"{}"
     with pytest.raises(BadInput, match="nothing is written there"):
-        tree.write("x", folder, "")
+        tree.write("x", folder)
 
 
 def test_a_homes_own_store_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
