@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from optikit.adapters.mlflow_registry import MlflowRegistry
+from optikit.adapters.mlflow_registry import MlflowRegistry, without_login
 from optikit.errors import OptikitError
 
 __all__ = ["Tracking", "registry", "tracking"]
@@ -204,17 +204,6 @@ def _opened(home: Path) -> Iterator[tuple[Any, str, bool]]:
             place = without_login(server) if server else str(home / "mlflow.db")
             said = str(error).replace(where, place)[:500]
             raise OptikitError(f"MLflow at {place}: {said}") from error
-
-
-def without_login(address: str) -> str:
-    """An address that may be shown.
-
-    >>> without_login("https://user:word@mlflow.example.org/x")
-    'https://mlflow.example.org/x'
-    """
-    scheme, slashes, rest = address.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _taken(lock: int) -> None:

@@ -19,7 +19,7 @@ from optikit.core.promotion import names_by_itself
 from optikit.errors import BadInput, SourceError, SpecError, UnknownName, nearest
 from optikit.spec.published import AliasMove, PublishedModel, PublishedVersion
 
-__all__ = ["MlflowRegistry"]
+__all__ = ["MlflowRegistry", "without_login"]
 
 _MOVE = "optikit.move."
 _MOST_TEXT = 4 << 20
@@ -127,12 +127,12 @@ class MlflowRegistry:
             SourceError: the store does not answer.
             BadInput: its library is missing.
         """
-        with _as_source_error(f"{version.name}/{version.version}"):
+        with _as_source_error(f"{version.name}/{version.version}", self._where):
             return dict(_listed(self._store(version)))
 
     def fetch(self, version: PublishedVersion, name: str, target: Path) -> None:
         """One file of it, whole; raises as ``files``, and BadInput where it is not there."""
-        with _as_source_error(f"{version.name}/{version.version}: {name}"):
+        with _as_source_error(f"{version.name}/{version.version}: {name}", self._where):
             target.parent.mkdir(parents=True, exist_ok=True)
             self._store(version)._download_file(name, str(target))
         if not target.is_file():
@@ -157,8 +157,19 @@ class MlflowRegistry:
         )
 
 
+def without_login(address: str) -> str:
+    """An address that may be shown.
+
+    >>> without_login("https://user:word@mlflow.example.org/x")
+    'https://mlflow.example.org/x'
+    """
+    scheme, slashes, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{slashes}{host.rpartition('@')[2]}{slash}{path}"
+
+
 @contextlib.contextmanager
-def _as_source_error(what: str) -> Iterator[None]:
+def _as_source_error(what: str, where: str) -> Iterator[None]:
     """What MLflow and the clients below it raise becomes an error of ours."""
     from mlflow.exceptions import MlflowException
 
@@ -170,7 +181,8 @@ def _as_source_error(what: str) -> Iterator[None]:
             "install it beside mlflow-skinny (boto3 for s3://)"
         ) from error
     except (OSError, MlflowException, *_of_clients()) as error:
-        words = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+        said = " ".join(str(error).split()).replace(where, without_login(where))
+        words = f"{type(error).__name__}: {said}"[:300]
         raise SourceError(f"mlflow://models:/{what}: {words}") from error
 
 
