@@ -63,7 +63,7 @@ def addresses_of(job: OptimizationJob) -> tuple[tuple[str, Address], ...]:
     for key, address in found:
         if address.scheme == _MODELS and key != "model.uri":
             raise SpecError(
-                f"{key}: asked {address}, but a registry of models holds models alone; every bundle "
+                f"{key}: asked {address}, but a registry of models holds models alone; a bundle "
                 "that may be deployed becomes a version there by itself"
             )
     return tuple(found)

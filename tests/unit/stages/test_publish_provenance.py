@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from optikit.core.provenance import FOLDER_DIGEST
 from optikit.spec.candidate import ArtifactRef, Candidate
+from optikit.spec.permit import Permit
 from optikit.spec.record import CompressRecord
 from optikit.stores.contents import model_digest
 from tests.unit.stages.publish_case import Case, plan
@@ -131,3 +133,18 @@ def test_the_registry_is_told_digests_to_check_by(case: Case) -> None:
     assert tags["model_digest"] == case.compressed.digest
     assert tags["base_model"] == "m:1"
     assert tags["base_model_digest"] == case.fetched.digest
+
+
+class Bucket:
+    """Takes a bundle."""
+
+    def send(self, folder: Path, text: str, permit: Permit) -> str:
+        return f"{text}/SHA256SUMS#sha256={'0' * 64}"
+
+
+def test_the_registry_is_told_where_else_the_bundle_lies(case: Case) -> None:
+    case.plan = plan(publish={"uri": "s3://bundles/llm/"})
+    case.tools = replace(case.tools, remote=cast(Any, Bucket()))
+    record = case.run()
+    assert record.address == f"s3://bundles/llm/j1/SHA256SUMS#sha256={'0' * 64}"
+    assert case.tracker.told[0]["tags"]["bundle_address"] == record.address
