@@ -16,6 +16,7 @@ from optikit.core.addresses import is_address
 from optikit.core.plan import make_plan
 from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
+from optikit.elsewhere import Carried, pull_archive, push_archive
 from optikit.engines import ENGINES
 from optikit.engines.base import Engine
 from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
@@ -41,6 +42,7 @@ from optikit.measuring.certificates import find_certificate, read_certificate
 from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
+from optikit.registry import promote_model, published_model, published_models, rollback_model
 from optikit.remote.job import RemoteJob, list_remote_jobs
 from optikit.remote.send import check_portable
 from optikit.reports.check import check_archive
@@ -67,6 +69,7 @@ from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
 __all__ = [
+    "Carried",
     "FirstSpec",
     "Job",
     "JobResult",
@@ -85,7 +88,13 @@ __all__ = [
     "list_remote_jobs",
     "load_job",
     "look_for_garbage",
+    "promote_model",
+    "published_model",
+    "published_models",
+    "pull_archive",
+    "push_archive",
     "read_certificate",
+    "rollback_model",
     "send_traces",
     "sync_archives",
     "traces_of",
@@ -245,7 +254,7 @@ class Submitter:
     def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
         if job.model.uri is not None:
             if is_address(job.model.uri):
-                return shape_elsewhere(job.model.uri, permit)
+                return shape_elsewhere(job.model.uri, self.home, permit)
             return shape_of_folder(path_of(job.model.uri), permit.roots)
         try:
             return shape_of_folder(

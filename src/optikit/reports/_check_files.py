@@ -44,7 +44,7 @@ def check_files(
 ) -> Iterator[Finding]:
     """What of the files is not what the records and the journal say."""
     collected = _collected(archive)
-    for what, artifact in _artifacts(records):
+    for what, artifact in () if archive.pulled else _artifacts(records):
         if (
             artifact.digest.removeprefix("sha256:") in collected
             and not Path(artifact.path).exists()
@@ -56,7 +56,7 @@ def check_files(
         made = compress.candidates if isinstance(compress, CompressRecord) else ()
         yield from _quality(archive, plan, evaluate, made, counted)
     publish = records.get("publish")
-    if isinstance(publish, PublishRecord) and publish.bundle is not None:
+    if isinstance(publish, PublishRecord) and publish.bundle is not None and not archive.pulled:
         inputs = Inputs()
         for record in records.values():
             inputs = inputs.plus(record)

@@ -125,6 +125,8 @@ def _head(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "Submitted": facts["created"],
         "State": facts["state"],
         "Model": facts["model"],
+        "From": facts["model_address"],
+        "Licence": None if facts["simulated"] else facts["licence"],
         "Recipe": facts["recipe"],
         "SKU": facts["sku"],
         "Engine": facts["engine"],

@@ -84,3 +84,17 @@ def test_a_bundle_goes_to_an_address_and_to_no_path() -> None:
     """A path would be written with the rights of whoever runs the site."""
     with pytest.raises(SpecError, match=r"publish\.uri: asked '/tmp/out', which is no address"):
         addresses_of(job(publish={"uri": "/tmp/out"}))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"dataset": {"path": "mlflow://models:/m@certified"}},
+        {"publish": {"uri": "mlflow://models:/m"}},
+    ],
+)
+def test_a_registry_of_models_is_no_place_of_anything_else(spec: Any) -> None:
+    with pytest.raises(SpecError, match="a registry of models holds models alone"):
+        addresses_of(job(**spec))
+    named = addresses_of(job(model={"name": "m", "uri": "mlflow://models:/m@certified"}))
+    assert [key for key, _ in named] == ["model.uri"]
