@@ -149,7 +149,7 @@ def serve_process(
         _must_be_free(what)
     chosen = free_port() if port is None else port
     command = program.command(chosen)
-    key = secrets.token_urlsafe(24)
+    key = secrets.token_hex(24)  # begins with no dash, as a flag would
     endpoint = Endpoint(
         base_url=f"http://{LOOPBACK}:{chosen}",
         model=model.absolute().name,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from optikit.adapters.process import LOOPBACK
+from optikit.engines._interpreter import interpreter_of
 from optikit.engines._process import Program, RunningServer, passed_on, serve_process
 from optikit.engines._vllm_flags import arguments, must_be_known
 from optikit.engines._vllm_install import known_flags, packages_of
@@ -31,7 +31,7 @@ _HERE = Path(__file__).parent
 _GUARD = "optikit_guard"
 _MODULE = "vllm.entrypoints.openai.api_server"
 _PYTHON_VARIABLE = "OPTIKIT_ENGINE_PYTHON"
-_VENV_PYTHON = Path(".venv-engine") / "bin" / "python"
+_VENV = ".venv-engine"
 _EVERYWHERE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "VLLM_DO_NOT_TRACK": "1"}
 _ON_CPU = {
     # One thread: a second one spins while it waits, and starves the load generator beside it.
@@ -76,18 +76,12 @@ class Vllm:
         Raises:
             EngineError: there is none; says how to get one.
         """
-        told = os.environ.get(_PYTHON_VARIABLE)
-        if self.python is not None or told:
-            places = [self.python or Path(str(told))]
-        else:
-            places = [Path(sys.prefix).parent / _VENV_PYTHON, Path.cwd() / _VENV_PYTHON]
-        for place in places:
-            if os.access(place, os.X_OK) and place.is_file():
-                return place.absolute()
-        raise EngineError(
-            f"no engine environment: looked for {' and '.join(map(str, places))}. Run `make setup`,"
-            f" or make one (`python -m venv .venv-engine && .venv-engine/bin/pip install vllm`)"
-            f" and point {_PYTHON_VARIABLE} at its python"
+        return interpreter_of(
+            self.python,
+            _PYTHON_VARIABLE,
+            _VENV,
+            "Run `make setup`, or make one (`python -m venv .venv-engine && "
+            ".venv-engine/bin/pip install vllm`)",
         )
 
     def check(self, serving: ServingConfig, device: DeviceKind) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from optikit.engines import ENGINES, vllm
+from optikit.engines import ENGINES, _interpreter, vllm
 from optikit.engines._vllm_flags import arguments
 from optikit.engines.base import Engine
 from optikit.engines.vllm import ENGINE, Vllm
@@ -118,7 +118,7 @@ def test_interpreter_is_looked_for_where_it_may_be(
 ) -> None:
     monkeypatch.delenv("OPTIKIT_ENGINE_PYTHON", raising=False)
     prefix = SimpleNamespace(prefix=str(tmp_path / "project" / ".venv"))
-    monkeypatch.setattr(vllm, "sys", prefix)
+    monkeypatch.setattr(_interpreter, "sys", prefix)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
 
