@@ -8,6 +8,7 @@ from typing import Literal
 
 from optikit.core.candidates import candidates_at_once, candidates_of
 from optikit.core.dimensions import context_length, fitting_degrees, resolve_space
+from optikit.core.elsewhere import must_be_started, plan_elsewhere
 from optikit.core.fit import element_bytes, weight_bytes
 from optikit.core.options import resolve_options
 from optikit.core.rate import METHODS, rate_search
@@ -81,6 +82,8 @@ def make_plan(
             update={"cpus": max(1, math.ceil(job.compute.cpus_per_device * sku.devices))}
         )
     _consistent(job, flow, engine, sku, trace)
+    if engine.elsewhere:
+        return plan_elsewhere(job, flow, shape, sku, trace)
     default = _default_serving(job, shape, engine, sku, cpu_dtype, trace)
     own_degrees = fitting_degrees(job, shape, None, sku, default)
     baseline = (
@@ -173,7 +176,12 @@ def _consistent(
         raise SpecError(
             f"engine: {engine.name} does not serve on {sku.kind} SKUs; choose a SKU of "
             f"{' or '.join(engine.serves)}, or another engine"
+            if not engine.elsewhere
+            else f"compute.sku: {job.compute.sku} holds a GPU, and to measure a server that "
+            "somebody else runs takes none: it is where the requests are sent from. Choose CPU_2"
         )
+    if not engine.elsewhere:
+        must_be_started(job.engine)
     if (
         "evaluate" in flow.stages
         and job.quality.divergence_documents

@@ -20,7 +20,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from optikit.adapters.leftovers import held_devices
@@ -92,6 +92,7 @@ class RunningServer:
     log_start: int
     reader: LogReader
     startup_s: float = 0.0
+    says: Mapping[str, str] = field(default_factory=dict)
 
     def told(self) -> str:
         """The end of what this server wrote to its log."""

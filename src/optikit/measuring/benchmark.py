@@ -13,11 +13,7 @@ from optikit import __version__
 from optikit.adapters.hardware import hardware
 from optikit.core.certify import certify_endpoint, probe_line
 from optikit.core.rate import rate_search
-from optikit.journal import raw_digest, write_json, write_whole
-from optikit.loadgen import GENERATORS
-from optikit.measuring.archive import MeasurementArchive
-from optikit.measuring.search import Ended, OnProbe, draw, now, recorded_end, search_kept
-from optikit.measuring.server import (
+from optikit.engines._endpoint import (
     ServerFacts,
     checker,
     key_of,
@@ -25,6 +21,10 @@ from optikit.measuring.server import (
     look_at,
     must_fit,
 )
+from optikit.journal import raw_digest, write_json, write_whole
+from optikit.loadgen import GENERATORS
+from optikit.measuring.archive import MeasurementArchive
+from optikit.measuring.search import Ended, OnProbe, draw, now, recorded_end, search_kept
 from optikit.spec.base import Spec
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.job import MethodChoice

@@ -119,10 +119,14 @@ def summary(archive: JobArchive) -> dict[str, Any]:
             variant: used.model_dump(mode="json")
             for variant, used in (tune.usage if isinstance(tune, TuneRecord) else {}).items()
         },
-        "device_hours": round(sum(trial.device_seconds for trial in trials) / 3600, 4),
+        "device_hours": 0.0
+        if plan.elsewhere
+        else round(sum(trial.device_seconds for trial in trials) / 3600, 4),
         "bundle": published.bundle if published else None,
         "certificate": f"{published.bundle}/certificate.json"
         if published and published.certificate_digest
+        else f"{archive.root}/certificate.json"
+        if isinstance(benchmark, BenchmarkRecord) and benchmark.certificate_digest
         else None,
         "registered": f"{published.model_name}:{published.model_version}"
         if published and published.model_version

@@ -10,7 +10,6 @@ from pathlib import Path
 import yaml
 
 from optikit import __version__
-from optikit.adapters.hardware import hardware
 from optikit.core.bundle import HOST, MODEL, PORT, readable, readme, serve_script, serving_facts
 from optikit.core.certify import certify
 from optikit.core.outcome import shipped_trial
@@ -23,6 +22,7 @@ from optikit.spec.quality import QualityVerdict
 from optikit.spec.record import Certificate, PublishRecord, Trial
 from optikit.spec.serving import ServingConfig
 from optikit.stages._bundle import appearing, licence_files, link_file, link_tree, write_text
+from optikit.stages._certified import seen_there
 from optikit.stages._projection import project
 from optikit.stages._room import room_for_bundle
 from optikit.stages.base import Inputs, Tools, attempt, default_serving, resources_for
@@ -196,7 +196,7 @@ def _write(
         folder = tools.journal.folder("trials", shipment.trial.id)
         raw = [probe.raw for probe in shipment.trial.rate.probes] if shipment.trial.rate else []
         (machine, raw_sum), _ = attempt(
-            tools, "hardware facts", resources, _seen_there, folder, raw, bounded=False
+            tools, "hardware facts", resources, seen_there, folder, raw, bounded=False
         )
         certificate = certify(
             plan,
@@ -248,11 +248,6 @@ def _fill(
         write_text(work / "certificate.json", proof)
     write_text(work / "serve.sh", script, mode=0o755)
     write_text(work / "README.md", about)
-
-
-def _seen_there(folder: Path, raw: list[str | None]) -> tuple[dict[str, str], str | None]:
-    """What the node is that measures, and the digest of the raw files that it wrote."""
-    return hardware(), raw_digest(folder, raw)
 
 
 def _register(

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from optikit.engines._endpoint import ServerFacts
 from optikit.errors import BadInput, EngineDied, OptikitError
 from optikit.measuring import benchmark
 from optikit.measuring.benchmark import EndpointAsk, Measured, benchmark_endpoint
 from optikit.measuring.certificates import read_certificate
 from optikit.measuring.search import seconds
-from optikit.measuring.server import ServerFacts
 from optikit.spec.record import Probe
 from tests.doubles import Queue
 
