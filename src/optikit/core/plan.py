@@ -185,7 +185,7 @@ def _consistent(
     if (
         "evaluate" in flow.stages
         and job.quality.divergence_documents
-        and not (engine.prompt_logprobs or engine.simulated)
+        and not (engine.prompt_logprobs or engine.simulated or engine.elsewhere)
     ):
         raise SpecError(
             f"quality.divergence_documents: {engine.name} does not tell the log-probabilities of a "

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,19 @@ _REFUSED = (400, 404, 405, 415, 422, 501)
 """The server understood where it was asked, and takes no such request."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class _SomebodyElses:
     """See ``engines.base.Server``."""
 
     endpoint: Endpoint
-    check: Callable[[], None]
     startup_s: float
     """How long the first whole completion took, the questions before it included."""
     says: Mapping[str, str]
     command: Sequence[str] = field(default=())
+
+    def check(self) -> None:
+        """Raise EngineDied if nothing answers any more."""
+        checker(self.endpoint)()
 
 
 class OpenAI:
@@ -143,7 +146,7 @@ class OpenAI:
                 sink.write("\n".join(lines) + "\n")
 
         patiently(write, f"write {log}")
-        yield _SomebodyElses(endpoint, checker(endpoint), took, says)
+        yield _SomebodyElses(endpoint, took, says)
 
 
 def _read(model: Path) -> RemoteModel:
@@ -165,6 +168,8 @@ def _whole_completion(endpoint: Endpoint, timeout_s: float, what: str) -> None:
         EngineStartFailed: it failed, or did not answer in time.
     """
     answer = _ask(endpoint, timeout_s)
+    if endpoint.api_key:  # some servers repeat the key that they refuse
+        answer = replace(answer, text=answer.text.replace(endpoint.api_key, "***"))
     if answer.status in _REFUSED:
         raise BadInput(_why_refused(endpoint, answer, timeout_s))
     if answer.status != 200:
