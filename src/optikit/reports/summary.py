@@ -8,6 +8,7 @@ from typing import Any
 
 from optikit.archive import JobArchive
 from optikit.core.corners import Corner, four_corners
+from optikit.core.elsewhere import sends_to
 from optikit.core.finalists import mean_rate
 from optikit.spec.plan import Plan
 from optikit.spec.record import (
@@ -65,6 +66,7 @@ def summary(archive: JobArchive) -> dict[str, Any]:
     ``corners``: see core/corners.py. ``finalists``: the contenders of the last comparison.
     ``usage``: of the devices, by variant; ``device_hours``: of all trials. ``stages``: the flow's
     stages in order with state (waiting, running, done, skipped, failed, cancelled) and seconds.
+    ``endpoint``: of somebody else's server; then ``sku`` is where the requests were sent from.
     ``damaged_lines``: lines of the journal that are no events; what they said is missing here.
     ``left``: what stages held and could not get back (processes, ports, GPU memory), in words.
     """
@@ -99,6 +101,7 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         "recipe": _recipe(plan, records),
         "sku": plan.job.compute.sku.value,
         "engine": plan.job.engine.name,
+        "endpoint": sends_to(plan.job).base_url if plan.elsewhere else None,
         "workload": plan.job.workload.model_dump(mode="json"),
         "slo": [str(bound) for bound in plan.job.slo.bounds],
         "stages": stages(archive),

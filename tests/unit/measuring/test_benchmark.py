@@ -50,6 +50,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench = Bench(tmp_path)
     monkeypatch.setattr(benchmark, "GENERATORS", bench)
     monkeypatch.setattr(benchmark, "look_at", lambda *a: ServerFacts("m", 512, "vllm", "0.32.0"))
+    monkeypatch.setattr(benchmark, "what_it_says", lambda *a: {"block_size": "16"})
     monkeypatch.setattr(benchmark, "checker", lambda endpoint: lambda: None)
     monkeypatch.setattr(benchmark, "draw", lambda *a: [])
     return bench
