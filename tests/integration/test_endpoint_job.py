@@ -22,7 +22,7 @@ KEY = "s3cret-of-the-endpoint"
 VARIABLE = "ENDPOINT_OF_THE_TEST"
 
 
-def job(url: str, **engine: Any) -> OptimizationJob:
+def job(url: str, max_search_s: float = 20.0, **engine: Any) -> OptimizationJob:
     return OptimizationJob.parse(
         {
             "flow": "benchmark",
@@ -31,7 +31,7 @@ def job(url: str, **engine: Any) -> OptimizationJob:
             "compute": {"sku": "CPU_2"},
             "workload": {"prompt_tokens": 16, "output_tokens": 4, "seed": 1},
             "slo": ["p60(e2e) <= 150ms"],
-            "method": {"max_search_s": 45},
+            "method": {"max_search_s": max_search_s},
         }
     )
 
@@ -46,7 +46,8 @@ def test_a_job_ends_with_a_certificate(
 ) -> None:
     monkeypatch.setenv(VARIABLE, KEY)
     with served(six_seats(api_key=KEY, served=("other", "Org/Fake"))) as endpoint:
-        asked = job(f"{endpoint.base_url}/v1", model="Org/Fake", key={"env": VARIABLE})
+        key = {"env": VARIABLE}
+        asked = job(f"{endpoint.base_url}/v1", 180.0, model="Org/Fake", key=key)
         result = Submitter(optikit_home).submit(asked)
         assert result.exit_code == 0, result.summary
         root = optikit_home / "jobs" / result.job_id

@@ -4,15 +4,18 @@ from typing import Any
 
 import pytest
 
+from optikit.core.certify import certify_elsewhere
 from optikit.core.elsewhere import UNKNOWN_VOCAB, sends_to, unseen_shape
+from optikit.core.foresight import foresee
 from optikit.core.plan import make_plan
 from optikit.engines.openai import ENGINE
 from optikit.engines.sglang import ENGINE as SGLANG
 from optikit.engines.vllm import ENGINE as VLLM
-from optikit.errors import SpecError
+from optikit.errors import BadInput, OptikitError, SpecError
 from optikit.flows import FLOWS
 from optikit.spec.job import OptimizationJob
 from optikit.spec.plan import Plan
+from optikit.spec.record import RateResult, Trial
 from tests.unit.core.test_plan import SMALL
 
 URL = "https://llm.example.com/v1"
@@ -110,6 +113,45 @@ def test_the_keys_of_an_endpoint_are_refused_with_another_engine() -> None:
     asked = job(engine={"name": "vllm"})
     with pytest.raises(SpecError, match=r"engine\.url: vllm starts servers of its own"):
         make_plan(asked, FLOWS.load("benchmark"), SMALL, VLLM.facts)
+
+
+def test_nothing_is_predicted_of_it() -> None:
+    with pytest.raises(BadInput, match="nothing can be predicted; measure it"):
+        foresee(plan(job()))
+
+
+def test_a_certificate_claims_nothing_that_was_not_seen() -> None:
+    rate = RateResult(
+        outcome="pass", rate_rps=3.0, preliminary=False, reason="r", method="m", requests=9
+    )
+    found = plan(job(engine={"model": "Org/Name", "vocab": 900}))
+    trial = Trial(
+        id="b0-baseline",
+        number=0,
+        purpose="benchmark",
+        variant="baseline",
+        state="complete",
+        model_digest="sha256:of-the-address",
+        serving=found.serving,
+        rate=rate,
+        server={"engine": "vllm", "version": "0.32.0", "block_size": "16"},
+    )
+    made = {"job_id": "j1", "created": "", "optikit_version": "1", "client": {"cores": "2"}}
+    certificate = certify_elsewhere(found, trial, archive_digest=None, **made)  # type: ignore[arg-type]
+    assert (certificate.source, certificate.status) == ("endpoint", "certified")
+    assert (certificate.model_name, certificate.model_digest) == ("Org/Name", None)
+    assert (certificate.engine, certificate.engine_version) == ("vllm", "0.32.0")
+    assert certificate.server_says["block_size"] == "16"
+    assert (certificate.serving, certificate.sku, certificate.hardware) == (None, None, {})
+    assert certificate.sent_as is not None
+    assert certificate.sent_as.vocab == 900
+    with pytest.raises(OptikitError, match="no rate to certify"):
+        certify_elsewhere(
+            found,
+            trial.model_copy(update={"rate": None}),
+            archive_digest=None,
+            **made,  # type: ignore[arg-type]
+        )
 
 
 # ---- what an engine that starts its servers says of itself
