@@ -13,6 +13,7 @@ from typing import Any, Literal, overload
 from optikit.adapters.hardware import cpu_dtype, describe_environment
 from optikit.archive import JobArchive, checked_id, default_home, jobs, new_id, open_job
 from optikit.core.addresses import is_address
+from optikit.core.elsewhere import unseen_shape
 from optikit.core.plan import make_plan
 from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
@@ -56,6 +57,7 @@ from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.queue import Site
 from optikit.spec.recipe import EngineFacts
+from optikit.spec.workload import Trace
 from optikit.specfile import read_mapping
 from optikit.stages._room import lacking, needs_of_job
 from optikit.stores.base import path_of
@@ -238,7 +240,7 @@ class Submitter:
         plan = make_plan(
             job,
             flow,
-            self._shape(job, engine.facts, permit),
+            self._shape(job, engine.facts, permit, trace),
             engine.facts,
             recipes,
             cpu_dtype(),
@@ -251,11 +253,15 @@ class Submitter:
                 engine.check(serving, plan.sku.kind)
         return plan.model_copy(update={"permit": permit})
 
-    def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
+    def _shape(
+        self, job: OptimizationJob, engine: EngineFacts, permit: Permit, trace: Trace | None
+    ) -> ModelShape:
         if job.model.uri is not None:
             if is_address(job.model.uri):
                 return shape_elsewhere(job.model.uri, self.home, permit)
             return shape_of_folder(path_of(job.model.uri), permit.roots)
+        if engine.elsewhere:
+            return unseen_shape(job, trace)
         try:
             return shape_of_folder(
                 Path(FileModelStore(self.home).find(job.model.name, job.model.version).path)
@@ -354,7 +360,7 @@ class Submitter:
                 f"the job spec holds the value of {', '.join(held)}, and a spec is kept for all to "
                 "read; leave it out: secrets are given by environment variables or files"
             )
-        if job.model.uri is None and not plan.simulated:
+        if job.model.uri is None and not (plan.simulated or plan.elsewhere):
             FileModelStore(self.home).find(job.model.name, job.model.version)
         if "evaluate" in plan.flow.stages and not plan.simulated:
             EVALUATORS.load(EVALUATOR).check(job.quality.tasks, plan.permit)

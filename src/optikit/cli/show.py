@@ -77,13 +77,15 @@ def show(facts: dict[str, Any]) -> None:
         "from": facts["model_address"],
         "licence": None if facts["simulated"] else facts["licence"],
         "recipe": facts["recipe"],
-        "SKU": facts["sku"],
+        "endpoint": facts["endpoint"],
+        "sent from" if facts["endpoint"] else "SKU": facts["sku"],
         "SLO": ", ".join(facts["slo"]) or "none (highest sustained rate)",
         "workload": str(Workload.parse(facts["workload"])),
         "bundle": facts["bundle"],
         "serve it": f"{facts['bundle']}/serve.sh"
         if facts["bundle"] and not facts["simulated"]
         else None,
+        "certificate": facts["certificate"] if facts["endpoint"] else None,
         "registered as": facts["registered"],
         "dataset": _rows_of(facts["dataset"]),
         "archive": facts["archive"],

@@ -8,9 +8,11 @@ from typing import Literal
 
 from optikit.core.addresses import is_address
 from optikit.core.diskneed import Need
+from optikit.core.elsewhere import sends_to
 from optikit.errors import BadInput
 from optikit.journal import patiently
 from optikit.pools.base import Resources
+from optikit.spec.elsewhere import RemoteModel
 from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
@@ -31,7 +33,8 @@ _TELL_S = 5.0
 class Fetch:
     """A dataset is taken only where a recipe calibrates on it or the quality gate compares on it.
 
-    A simulated job needs no weights: what it takes is the shape that the plan found.
+    A simulated job needs no weights: what it takes is the shape that the plan found. Of a server
+    that somebody else runs it takes where that is, once the server answered a whole completion.
     """
 
     name = "fetch"
@@ -55,6 +58,8 @@ class Fetch:
                 model=keep(tools.journal.home, described),
                 dataset=None,
             )
+        if plan.elsewhere:
+            return _looked_at(tools, plan, inputs_digest)
         asked = plan.job.model
         digest = None
         if asked.uri is not None:
@@ -83,6 +88,31 @@ class Fetch:
             inputs_digest,
         )
         return record.model_copy(update={"attempts": attempts})
+
+
+def _looked_at(tools: Tools, plan: Plan, inputs_digest: str) -> FetchRecord:
+    engine, target = plan.job.engine, sends_to(plan.job)
+    described = RemoteModel(
+        url=target.base_url,
+        model=target.model,
+        key=engine.key,
+        roots=plan.permit.roots,
+        api=target.api,
+        prompts=target.prompts,
+        enforce_length=target.enforce_length,
+    )
+    kept = keep(tools.journal.home, described)
+    with tools.engine.serve(
+        Path(kept.path),
+        plan.serving,
+        plan.sku.kind,
+        vocab=plan.shape.vocab,
+        log=tools.journal.folder() / "endpoint.log",
+        start_timeout_s=engine.start_timeout_s,
+        what=f"endpoint of job {tools.journal.job_id}",
+    ) as server:
+        tools.journal.event("endpoint", url=target.base_url, says=dict(server.says))
+    return FetchRecord(inputs_digest=inputs_digest, model=kept, dataset=None)
 
 
 def _reads_text(plan: Plan) -> bool:

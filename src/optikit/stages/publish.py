@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from optikit import __version__
-from optikit.adapters.hardware import hardware, packages
+from optikit.adapters.hardware import packages
 from optikit.core.bundle import HOST, MODEL, PORT, readable, readme, serve_script, serving_facts
 from optikit.core.certify import certify
 from optikit.core.outcome import shipped_trial
@@ -26,6 +26,7 @@ from optikit.spec.quality import QualityVerdict
 from optikit.spec.record import Certificate, PublishRecord, Trial
 from optikit.spec.serving import ServingConfig
 from optikit.stages._bundle import appearing, link_file, link_tree, write_text
+from optikit.stages._certified import seen_there
 from optikit.stages._licence import licence_files
 from optikit.stages._projection import project
 from optikit.stages._room import room_for_bundle
@@ -200,7 +201,7 @@ def _write(
         folder = tools.journal.folder("trials", shipment.trial.id)
         raw = [probe.raw for probe in shipment.trial.rate.probes] if shipment.trial.rate else []
         (machine, raw_sum), _ = attempt(
-            tools, "hardware facts", resources, _seen_there, folder, raw, bounded=False
+            tools, "hardware facts", resources, seen_there, folder, raw, bounded=False
         )
         certificate = certify(
             plan,
@@ -273,11 +274,6 @@ def _fill(work: Path, shipment: _Shipment, licences: list[Path], texts: Mapping[
         link_file(file, work / file.name)
     for name, text in texts.items():
         write_text(work / name, text, mode=0o755 if name.endswith(".sh") else 0o644)
-
-
-def _seen_there(folder: Path, raw: list[str | None]) -> tuple[dict[str, str], str | None]:
-    """What the node is that measures, and the digest of the raw files that it wrote."""
-    return hardware(), raw_digest(folder, raw)
 
 
 def _register(
