@@ -36,6 +36,7 @@ __all__ = [
     "patiently",
     "raw_digest",
     "sealed",
+    "write_bytes",
     "write_json",
     "write_whole",
 ]
@@ -263,10 +264,15 @@ def write_json(path: Path, data: object) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write whole or not at all: under a temporary name, flushed, then renamed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As ``write_whole``, bytes."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

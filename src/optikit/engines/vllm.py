@@ -242,6 +242,7 @@ class Vllm:
             model=model.absolute().name,
             vocab=vocab,
             api_key=secrets.token_urlsafe(24),
+            metrics_url=f"http://{LOOPBACK}:{chosen}/metrics",
         )
         log.parent.mkdir(parents=True, exist_ok=True)
         begun, deadline = time.monotonic(), time.monotonic() + start_timeout_s

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from optikit.spec.base import Spec
 from optikit.spec.candidate import ArtifactRef, Candidate, DatasetFacts
+from optikit.spec.engine_metrics import EngineMetrics
 from optikit.spec.job import MethodChoice
 from optikit.spec.quality import QualityVerdict
 from optikit.spec.serving import ServingConfig
@@ -186,6 +187,8 @@ class Trial(Spec):
     error: str | None = None
     cause: str | None = None
     """Of a failure: out of memory, illegal flag, no kernel, timeout, crash."""
+    engine_metrics: EngineMetrics | None = None
+    """None: the engine tells nothing of itself."""
     attempts: int = 1
     startup_s: float = 0.0
     measuring_s: float = 0.0
