@@ -60,6 +60,7 @@ class Scraper:
             self._headers["Authorization"] = f"Bearer {api_key}"
         self._every_s = every_s
         self._failures = 0
+        self._epoch_s = time.time() - time.monotonic()  # somebody may set the clock meanwhile
 
     @property
     def over(self) -> bool:
@@ -70,7 +71,7 @@ class Scraper:
         """Read once; None: it was given up before."""
         if self.over:
             return None
-        at_s, began, text, error = time.time(), time.monotonic(), b"", None
+        began, text, error = time.monotonic(), b"", None
         connection = self._connect()
         try:
             connection.request("GET", self._path, headers=self._headers)
@@ -86,7 +87,7 @@ class Scraper:
             connection.close()
         self._failures = 0 if error is None else self._failures + 1
         took_s = time.monotonic() - began
-        return Raw(at_s, took_s, when, b"" if error else text, error)
+        return Raw(self._epoch_s + began, took_s, when, b"" if error else text, error)
 
     @contextmanager
     def watching(self, found: list[Raw]) -> Iterator[None]:

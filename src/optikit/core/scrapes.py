@@ -66,7 +66,7 @@ class Scrape:
     """One answer, or that there was none."""
 
     at_s: float
-    """Since the epoch."""
+    """Since the epoch, whole milliseconds: so it is kept."""
     probe: int
     when: str
     """before, during or after the probe's requests."""

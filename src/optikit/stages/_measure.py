@@ -12,10 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from optikit.adapters.jsonlog import engine_log_told, within
 from optikit.core.fitness import fitness
 from optikit.core.racing import Raced
 from optikit.core.rate import rate_search
 from optikit.core.retries import ATTEMPTS, Fate, cause_of, fate_of, pause_s
+from optikit.core.spanids import span_now
 from optikit.core.timings import Timings
 from optikit.errors import BudgetExceeded, OptikitError, StageFailed
 from optikit.journal import patiently, write_whole
@@ -195,6 +197,16 @@ def _left_s(journal: Journal, simulated: bool) -> float:
 
 def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     """In the worker: start a server, search the rate, stop the server."""
+    context, journal = tools.log, tools.journal
+    if context is not None:
+        events = list(journal.events())
+        span, before = span_now(journal.job_id, events, trial=ask.trial_id)
+        context = context.plus(trial=ask.trial_id, span_id=span, attempt=before + 1)
+    with within(context):
+        return _measured(tools, plan, ask)
+
+
+def _measured(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     job, journal = plan.job, tools.journal
     folder = journal.folder("trials", ask.trial_id)
     set_aside(folder)
@@ -228,17 +240,23 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         node=socket.gethostname(),
         devices=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
     )
-    with tools.engine.serve(
-        Path(ask.model.path),
-        ask.serving,
-        plan.sku.kind,
-        vocab=plan.shape.vocab,
-        log=folder / "engine.log",
-        port=job.engine.port,
-        start_timeout_s=job.engine.start_timeout_s,
-        what=f"{job.engine.name} server of trial {ask.trial_id}",
-        on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
-    ) as server:
+    log = folder / "engine.log"
+    with (
+        engine_log_told(log),
+        tools.engine.serve(
+            Path(ask.model.path),
+            ask.serving,
+            plan.sku.kind,
+            vocab=plan.shape.vocab,
+            log=log,
+            port=job.engine.port,
+            start_timeout_s=job.engine.start_timeout_s,
+            what=f"{job.engine.name} server of trial {ask.trial_id}",
+            on_start=lambda group: journal.event(
+                "process_group", group=group.model_dump(mode="json")
+            ),
+        ) as server,
+    ):
         facts = {"engine": job.engine.name, "startup_s": server.startup_s}
         journal.event("engine_ready", trial=ask.trial_id, **facts)
         scraped = Scraped(tools.generator, server.endpoint)

@@ -79,7 +79,8 @@ class Scraped:
                 self._families |= families
             except NoMetrics as fault:
                 error = str(fault)
-        return Scrape(raw.at_s, probe, raw.when, values, raw.took_s, error, client)
+        at_s, took_s = round(raw.at_s, 3), round(raw.took_s, 4)  # as they are kept
+        return Scrape(at_s, probe, raw.when, values, took_s, error, client)
 
     def write(self, folder: Path) -> EngineMetrics | None:
         """Keep it beside the trial's raw files; None: there is nothing to keep.
