@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,40 +24,7 @@ from optikit.core.logs import LogContext
 from optikit.core.spans import trace_id_of
 from optikit.errors import BadInput
 from optikit.journal import Journaled
-
-SECRET = "hf_a\"secret'"
-
-
-class Output(io.StringIO):
-    def records(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.getvalue().splitlines()]
-
-
-@pytest.fixture
-def begin(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Output]]:
-    """Makes this process one that was asked for JSON, until the test ends; gives what it writes.
-
-    Called in the test: pytest puts its own streams in place before each.
-    """
-    root, ours = logging.getLogger(), logging.getLogger("optikit")
-    before = root.handlers, ours.level
-
-    def made() -> Output:
-        out = Output()
-        for name in ("stdout", "stderr"):
-            monkeypatch.setattr(sys, name, out)
-        monkeypatch.setattr(sys, "excepthook", sys.excepthook)
-        monkeypatch.setattr("atexit.register", lambda _: None)
-        monkeypatch.setenv("RAY_DEDUP_LOGS", "1")
-        monkeypatch.setenv("HF_TOKEN", SECRET)
-        monkeypatch.setenv(FORMAT, "json")
-        log_as_asked()
-        return out
-
-    yield made
-    logging.captureWarnings(False)
-    root.handlers = before[0]
-    ours.setLevel(before[1])
+from tests.json_log import SECRET, Output
 
 
 def test_what_is_printed_is_a_record_a_line(begin: Callable[[], Output]) -> None:
