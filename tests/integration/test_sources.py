@@ -233,12 +233,26 @@ def test_what_is_sent_comes_back_checked(s3: ObjectStore, model: Path, tmp_path:
     assert came.artifact == came.artifact.model_copy(
         update={"digest": FileModelStore(tmp_path / "b").take(model).digest}
     )
+    s3.client().put_object(
+        Bucket="bundles", Key="job-1/model/SHA256SUMS.partial", Body=b"of a later attempt"
+    )
+    RemoteStore(tmp_path / "b").bring("s3://bundles/job-1/model", "model")
     text = (model / "config.json").read_bytes()
-    s3.client().put_object(Bucket="bundles", Key="job-1/model/config.json", Body=text + b" ")
+    time.sleep(1.1)  # S3 tells times in whole seconds
+    s3.client().put_object(Bucket="bundles", Key="job-1/model/config.json", Body=text[:-1] + b" ")
     with pytest.raises(BadInput, match=r"config\.json is not what its place says"):
         RemoteStore(tmp_path / "c").bring("s3://bundles/job-1/model", "model")
     store.send(model, "s3://bundles/job-1/model")
     RemoteStore(tmp_path / "c").bring("s3://bundles/job-1/model", "model")
+
+
+def test_what_is_still_being_sent_is_not_taken_for_whole(
+    s3: ObjectStore, model: Path, tmp_path: Path
+) -> None:
+    put(s3, "models", model, "half")
+    s3.client().put_object(Bucket="models", Key="half/SHA256SUMS.partial", Body=b"")
+    with pytest.raises(BadInput, match=r"is not whole: it has SHA256SUMS\.partial"):
+        RemoteStore(tmp_path).bring("s3://models/half", "model")
 
 
 def test_pickles_stay_where_they_are(s3: ObjectStore, model: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from optikit.core.addresses import Address, RemoteFile, allowed
-from optikit.core.checksums import LIST, parse_sums
-from optikit.errors import BadInput, DatasetError, OptikitError, SourceError
+from optikit.core.checksums import LIST, PARTIAL_LIST, parse_sums
+from optikit.errors import BadInput, DatasetError, OptikitError
 from optikit.journal import patiently, write_whole
 from optikit.sources import SOURCES
 from optikit.sources.base import Tree
@@ -34,7 +34,7 @@ from optikit.spec.candidate import ArtifactRef
 from optikit.spec.model import ModelShape
 from optikit.spec.permit import ANYTHING, Permit
 from optikit.stores._folder import DATASET_SUFFIXES, is_model_file
-from optikit.stores._transfer import Progress, download, upload
+from optikit.stores._transfer import MAX_LIST, Progress, download, persist, upload
 from optikit.stores.base import Arrival
 from optikit.stores.file import FileModelStore
 from optikit.stores.shapes import shape_of_text
@@ -46,7 +46,6 @@ _PATIENCE_S = 120.0
 _STALE_S = 7 * 86_400.0
 _CONFIG = "config.json"
 _MAX_CONFIG = 16 << 20
-_MAX_LIST = 4 << 20
 
 Kind = Literal["model", "dataset"]
 T = TypeVar("T")
@@ -178,7 +177,12 @@ def _taken(tree: Tree, kind: Kind, code: bool) -> dict[str, RemoteFile]:
     What a list of digests among them says, they must have.
     """
     found = dict(tree.files())
-    if LIST in found and found[LIST].size <= _MAX_LIST:
+    if PARTIAL_LIST in found and LIST not in found:
+        raise BadInput(
+            f"{tree.pinned} is not whole: it has {PARTIAL_LIST} and no {LIST}, so somebody is "
+            "sending files there, or broke off; send them again"
+        )
+    if LIST in found and found[LIST].size <= MAX_LIST:
         text = tree.read(LIST, 0, found[LIST].size).decode(errors="replace")
         for name, sha256 in parse_sums(text, f"{tree.pinned}/{LIST}").items():
             if name in found:
@@ -223,16 +227,7 @@ def _patience_s() -> float:
 
 
 def _patiently(ask: Callable[[], T], patience_s: float | None = None) -> T:
-    """Ask a place that may be away for a while."""
-    until, pause_s = time.monotonic() + (_patience_s() if patience_s is None else patience_s), 0.5
-    while True:
-        try:
-            return ask()
-        except SourceError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 10.0)
+    return persist(ask, _patience_s() if patience_s is None else patience_s)
 
 
 @contextlib.contextmanager
