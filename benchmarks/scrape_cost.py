@@ -4,9 +4,9 @@
 
 One real vLLM server on this machine's CPU with a tiny model, so that many requests a second pass
 through its API server, which also answers /metrics. The same load with and without the scrape, one
-after the other in alternating order; ratios are of the two runs of a pair. Beside them what one read
-costs this process in CPU time, which other work on the machine hardly changes: its loop cannot be
-later by more than that.
+after the other in alternating order; ratios are of the two runs of a pair. Beside them what one
+read costs this process in CPU time, which other work on the machine hardly changes: its loop cannot
+be later by more than that.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def once(endpoint: Endpoint, scraped: bool, rate: float, seconds: float, seed: i
 
 
 def reads(endpoint: Endpoint, count: int = 50) -> tuple[float, float]:
-    """Milliseconds of this thread's CPU and of wall time for one read of an idle server, medians."""
+    """Of one read of an idle server: milliseconds of this thread's CPU and of wall time, medians."""
     scraper = Scraper(str(endpoint.metrics_url), endpoint.api_key)
     cpu, wall = [], []
     for _ in range(count):
