@@ -82,7 +82,7 @@ def once(endpoint: Endpoint, scraped: bool, rate: float, seconds: float, seed: i
 
 
 def reads(endpoint: Endpoint, count: int = 50) -> tuple[float, float]:
-    """Of one read of an idle server: milliseconds of this thread's CPU and of wall time, medians."""
+    """Of one read of an idle server: milliseconds of CPU and of wall time, medians."""
     scraper = Scraper(str(endpoint.metrics_url), endpoint.api_key)
     cpu, wall = [], []
     for _ in range(count):
