@@ -152,7 +152,7 @@ def test_each_trial_keeps_what_its_server_said_and_it_is_what_the_client_did(
 ) -> None:
     """By vLLM's own counters: as many requests and tokens as the client sent and got."""
     measured = [trial for trial in trials if trial["rate"]]
-    assert len(measured) >= 3
+    assert len(measured) >= 2
     for trial in measured:
         said = trial["engine_metrics"]
         assert said["notes"] == [], trial["id"]
