@@ -195,7 +195,10 @@ def test_the_receiver_has_the_trace_and_every_record_of_the_log_is_of_it(
     (root,) = [span for span in spans.values() if not span.parent_span_id]
     assert attributes_of(root)["optikit.job.id"] == shown["id"]
     log = (home / "jobs" / shown["id"] / "driver.log").read_text()
-    records = [json.loads(line) for line in log.splitlines()]
+    lines = log.splitlines()
+    plain = [line for line in lines if not line.startswith("{")]
+    assert all("git" in line for line in plain), "a library asks git, which prints by itself"
+    records = [json.loads(line) for line in lines if line.startswith("{")]
     assert {record["job"] for record in records} == {shown["id"]}
     assert {record["trace_id"] for record in records} == {trace_id}
     of = {record["span_id"] for record in records if "span_id" in record}
