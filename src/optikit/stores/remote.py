@@ -52,10 +52,17 @@ T = TypeVar("T")
 
 
 class RemoteStore:
-    """Brings folders into a home's store; safe for several processes at once."""
+    """Brings folders into a home's store; safe for several processes at once.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        make_room: called before a transfer begins, with its bytes.
+    """
+
+    def __init__(
+        self, home: Path, make_room: Callable[[int], None] = lambda coming_bytes: None
+    ) -> None:
         self.home = home.absolute()
+        self._make_room = make_room
 
     def bring(
         self,
@@ -78,6 +85,8 @@ class RemoteStore:
             if known is not None:
                 found = self._take(store, known, kind, permit, None)
                 return Arrival(found, tree.pinned, 0, 0.0)
+            if not coming.is_dir():  # else its own bytes are here in part
+                self._make_room(sum(file.size for file in files.values()))
             digests = patiently(
                 lambda: download(tree, files, coming, _patience_s(), progress),
                 f"store {tree.pinned}",
@@ -113,6 +122,14 @@ class RemoteStore:
             move = digests is not None  # it came just now; else it is in the store already
             return store.take(folder, move=move, permit=inside, digests=digests)
         return store.take_dataset(folder, permit=inside)
+
+    def fetched(self) -> frozenset[str]:
+        """Digests, 64 hex digits, of all that came here from elsewhere, gone again or not."""
+        found = set()
+        for path in (self.home / "remote").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.add(str(json.loads(path.read_text())["digest"]).removeprefix("sha256:"))
+        return frozenset(found)
 
     def _known(self, name: str) -> Path | None:
         """The artifact that came under this key, if it is still there."""
