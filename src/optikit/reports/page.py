@@ -95,11 +95,13 @@ def page_of(archive: JobArchive) -> Page:
         ArchiveError: the archive is not whole, or a raw file is damaged.
     """
     facts, trials = summary(archive), archive.trials()
-    drawn = {path.relative_to(archive.root): path for path in plots_of_job(archive)}
+    shown = _shown_trial(facts, trials)
+    plots = plots_of_job(archive, {shown.id} if shown else ())
+    drawn = {path.relative_to(archive.root): path for path in plots}
     made = (
         _serving(facts),
         _corners(facts, drawn),
-        _rate_search(facts, trials, drawn),
+        _rate_search(shown, drawn),
         _tuning(facts, trials, drawn),
         _quality(facts),
         _left_out(archive, trials),
@@ -183,12 +185,13 @@ def _corners(facts: Mapping[str, Any], drawn: Mapping[Path, Path]) -> Section | 
     )
 
 
-def _rate_search(
-    facts: Mapping[str, Any], trials: Sequence[Trial], drawn: Mapping[Path, Path]
-) -> Section | None:
-    """Of the trial that ships; of the last one that has a rate where none does."""
+def _shown_trial(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Trial | None:
+    """The trial that ships; the last one that has a rate where none does."""
     rated = [trial for trial in trials if trial.rate is not None]
-    shipped = next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+    return next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+
+
+def _rate_search(shipped: Trial | None, drawn: Mapping[Path, Path]) -> Section | None:
     if shipped is None or shipped.rate is None:
         return None
     rows = [
