@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +33,18 @@ def looked_at(pages: Mapping[str, str], shots: Path, *options: str) -> dict[str,
 
 
 def walked(
-    origin: str, token: str, job: str, shots: Path, scripts: bool
+    origin: str, token: str, job: str, shots: Path, scripts: bool, cancels: bool = False
 ) -> dict[str, dict[str, Any]]:
     """Step to what was seen on the way from signing in to a job's certificate, by keyboard.
 
     Args:
         job: id of one that has just begun.
         scripts: whether the browser runs JavaScript.
+        cancels: cancel the job on its page, and end there.
     """
-    argv = [origin, token, job, "scripts" if scripts else "plain"]
-    return _ran("walk.mjs", shots, argv, 400)
+    mode = ["scripts" if scripts else "plain", "cancel" if cancels else "watch"]
+    argv = [origin, token, job, *mode]
+    return _ran("walk.mjs", shots, argv, 240)
 
 
 def _ran(script: str, shots: Path, argv: Sequence[str], timeout_s: float) -> dict[str, Any]:
@@ -50,9 +54,22 @@ def _ran(script: str, shots: Path, argv: Sequence[str], timeout_s: float) -> dic
     _install()
     shots.mkdir(parents=True, exist_ok=True)
     fixed = [node, str(FOLDER / script), chromium, str(MODULES), str(shots)]
-    done = subprocess.run([*fixed, *argv], capture_output=True, text=True, timeout=timeout_s)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, Any] = json.loads(done.stdout)
+    # a group of its own: a browser outlives the script that is killed
+    process = subprocess.Popen(
+        [*fixed, *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, errors = process.communicate(timeout=timeout_s)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == 0, errors[-3000:]
+    found: dict[str, Any] = json.loads(said)
     return found
 
 

@@ -1,19 +1,19 @@
 // Goes through the service's pages by keyboard alone, and says what it saw, as JSON:
 //
-//   node walk.mjs CHROMIUM MODULES FOLDER ORIGIN TOKEN JOB scripts|plain
+//   node walk.mjs CHROMIUM MODULES FOLDER ORIGIN TOKEN JOB scripts|plain watch|cancel
 //
 // sign in, list, the running job, its certificate, report and files. With scripts the job's page is
 // left alone until it has shown the end by itself; without, it is loaded again until then. Of each
-// page: errors, requests to anything but ORIGIN, what axe-core finds in light and dark, whether it
-// scrolls sideways; a picture in FOLDER.
+// page: errors, requests to anything but ORIGIN, whether it scrolls sideways, and with scripts what
+// axe-core finds in light and dark; a picture in FOLDER. With `cancel` the job is cancelled, and that is the end.
 
 import path from "node:path";
 
 import { focused, isSideways, opened, watched } from "./eyes.mjs";
 
-const [chromium, modules, folder, origin, token, job, mode] = process.argv.slice(2);
+const [chromium, modules, folder, origin, token, job, mode, act] = process.argv.slice(2);
 const scripts = mode === "scripts";
-const PATIENCE_MS = 240_000;
+const PATIENCE_MS = 120_000;
 
 const { browser, judged } = await opened(chromium, modules);
 const steps = {};
@@ -30,10 +30,11 @@ const look = async (name) => {
   facts.headings = await page.locator("h1, h2, h3").evaluateAll(
     (all) => all.map((one) => Number(one.tagName.slice(1))),
   );
-  const light = await judged(page, "light");
-  const dark = await judged(page, "dark");
-  facts.serious = [...light.serious, ...dark.serious];
-  facts.others = [...light.others, ...dark.others];
+  // axe-core waits for timers, which a page without scripts has none of
+  const schemes = scripts ? ["light", "dark"] : [];
+  facts.judged = [];
+  for (const scheme of schemes) facts.judged.push(await judged(page, scheme));
+  facts.serious = facts.judged.flatMap((one) => one.serious);
   facts.errors = seen.errors.splice(0);
   facts.requests = seen.requests.splice(0);
   steps[name] = facts;
@@ -55,7 +56,7 @@ const entered = async (pattern) => {
 const trials = () => page.locator("#trials tr th").count();
 const certificate = page.locator("#verdict a");
 
-try {
+const signIn = async () => {
   await page.goto(`${origin}/jobs/${job}`, { waitUntil: "load" });
   await look("sign-in");
   if (!(await focused(page)).startsWith("INPUT")) await tabTo("INPUT");
@@ -66,33 +67,46 @@ try {
   if (!(await focused(page)).startsWith("INPUT")) await tabTo("INPUT");
   await page.keyboard.type(token);
   await entered(`**/jobs/${job}`);
-  await page.goto(`${origin}/`, { waitUntil: "load" });
-  await look("list");
-  await tabTo("A Skip to the content");
-  await tabTo(`A ${job}`);
-  await entered(`**/jobs/${job}`);
-  await look("running");
+};
 
+const cancel = async () => {
+  await tabTo("SUMMARY Cancel");
+  await page.keyboard.press("Enter");
+  await tabTo("BUTTON Yes");
+  await entered(`**/jobs/${job}`);
+  steps.cancelled = { url: page.url().slice(origin.length) };
+};
+
+// What the focus was on while the page changed, from the job's last trials to its end.
+const watch = async () => {
   const began = await trials();
-  const held = {};
   if (scripts) {
     await tabTo("DIV Trials that ended");
-    held.before = await focused(page);
+    const before = await focused(page);
     await page.waitForFunction(
       (count) => document.querySelectorAll("#trials tr th").length > count, began,
       { timeout: PATIENCE_MS },
     );
-    held.after = await focused(page);
+    const after = await focused(page);
     await certificate.waitFor({ timeout: PATIENCE_MS });
-    held.end = await focused(page);
-  } else {
-    const until = Date.now() + PATIENCE_MS;
-    while (Date.now() < until && !(await certificate.count())) {
-      await new Promise((resolve) => { setTimeout(resolve, 1000); });
-      await page.goto(`${origin}/jobs/${job}`, { waitUntil: "load" });
-    }
+    return { began, before, after, end: await focused(page) };
   }
-  steps.held = { ...held, began, ended: await trials() };
+  const until = Date.now() + PATIENCE_MS;
+  while (Date.now() < until && !(await certificate.count())) {
+    await new Promise((resolve) => { setTimeout(resolve, 1000); });
+    await page.goto(`${origin}/jobs/${job}`, { waitUntil: "load" });
+  }
+  return { began };
+};
+
+const walk = async () => {
+  await page.goto(`${origin}/`, { waitUntil: "load" });
+  await look("list");
+  await page.evaluate(() => document.activeElement?.blur());
+  await tabTo(`A ${job}`);
+  await entered(`**/jobs/${job}`);
+  await look("running");
+  steps.held = { ...(await watch()), ended: await trials() };
   await look("ended");
 
   await page.evaluate(() => document.activeElement?.blur());
@@ -116,6 +130,11 @@ try {
   const cookies = await context.cookies();
   await page.goto(`${origin}/jobs`, { waitUntil: "load" });
   steps.out = { url: page.url().slice(origin.length), cookies: cookies.length };
+};
+
+try {
+  await signIn();
+  await (act === "cancel" ? cancel() : walk());
 } finally {
   await browser.close();
 }

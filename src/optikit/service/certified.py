@@ -10,7 +10,7 @@ from optikit.archive import JobArchive
 from optikit.errors import BadInput
 from optikit.measuring.certificates import read_certificate
 from optikit.reports.certificate import claim, how, percentiles, subject
-from optikit.reports.summary import summary
+from optikit.reports.summary import FINAL, summary
 from optikit.reports.words import interval, number
 from optikit.service.live import TONES
 from optikit.spec.record import Certificate
@@ -36,6 +36,8 @@ def certificate_facts(archive: JobArchive) -> dict[str, Any]:
     facts = summary(archive)
     found: dict[str, Any] | None = None
     why = "The job's flow or its end left none: nothing was found that could be served."
+    if facts["state"] not in FINAL:
+        why = "The job has not ended."
     if facts["certificate"]:
         try:
             found = _words(read_certificate(Path(facts["certificate"])), facts)
@@ -62,12 +64,13 @@ def _words(certificate: Certificate, facts: dict[str, Any]) -> dict[str, Any]:
     for name in ("hardware", "serving"):  # tables of their own
         about.pop(name, None)
     serving = certificate.serving.model_dump(mode="json") if certificate.serving else {}
+    extra_flags = certificate.serving.extra_flags if certificate.serving else ()
     quality, measured = certificate.quality, certificate.measurement
     return {
         "status": status,
         "tone": tone,
-        "rate": None if rate is None else f"{number(rate)} requests/s",
-        "per_device": None if per_device is None else f"{number(per_device)} requests/s a device",
+        "rate": None if rate is None else f"{rate:.4g} requests/s",
+        "per_device": None if per_device is None else f"{per_device:.4g} requests/s a device",
         "interval": interval([certificate.rate_low_rps, certificate.rate_high_rps], "requests/s"),
         "outcome": certificate.outcome,
         "slo": [str(bound) for bound in certificate.slo.bounds],
@@ -78,7 +81,7 @@ def _words(certificate: Certificate, facts: dict[str, Any]) -> dict[str, Any]:
         "subject": _rows(about),
         "how": _rows(how(certificate)),
         "hardware": _rows({**certificate.hardware}),
-        "serving": _rows({k: v for k, v in serving.items() if v not in (None, [], ())}),
+        "serving": _rows({**serving, "extra_flags": ", ".join(f"{k} {v}" for k, v in extra_flags)}),
         "bounds": [
             {
                 "bound": one.bound,

@@ -99,5 +99,5 @@ def _roots(archive: JobArchive) -> list[tuple[str, Path, bool]]:
     if isinstance(published, PublishRecord) and published.bundle:
         bundle = Path(published.bundle)
         if bundle.resolve().is_relative_to(archive.home.resolve()):  # what the record says is data
-            found.append((f"{BUNDLE}/", bundle, False))
+            found.insert(0, (f"{BUNDLE}/", bundle, False))
     return found

@@ -134,7 +134,8 @@ def _under_way(
         if event["kind"] == "state":
             found.clear()  # another driver: what the one before had begun is no more
         elif event["kind"] == "trial_started" and event["trial"] not in over:
-            found[event["trial"]] = {"trial": event["trial"], "what": _told(event).strip()}
+            words = {"trial": event["trial"], "what": _told(event).strip(), "probe": ""}
+            found[event["trial"]] = words
         elif event["kind"] == "probe" and event.get("trial") in found:
             found[event["trial"]]["probe"] = _told(event).strip()
     return list(found.values())

@@ -25,8 +25,6 @@
     return selects || part.contains(document.activeElement);
   };
 
-  const isAtEnd = (box) => box.scrollHeight - box.scrollTop - box.clientHeight < 8;
-
   const replaced = (fresh) => {
     let whole = true;
     for (const part of parts) {
@@ -36,11 +34,8 @@
         whole = false;
         continue;
       }
-      const box = part.closest(".log");
-      const follows = box && isAtEnd(box);
       served.set(part, next.innerHTML);
       part.replaceChildren(...document.importNode(next, true).childNodes);
-      if (follows) box.scrollTop = box.scrollHeight;
     }
     document.title = fresh.title;
     return whole;
@@ -91,7 +86,6 @@
     });
   }
   document.querySelector(".scriptless")?.remove();
-  for (const box of document.querySelectorAll(".log")) box.scrollTop = box.scrollHeight;
   document.addEventListener("visibilitychange", () => {
     if (document.hidden || paused) return;
     clearTimeout(timer);
