@@ -67,3 +67,23 @@ class Service:
 
     def submit(self, name: str = "a", key: str | None = None, **changes: Any) -> Entry:
         return self.desk.submit(self.team(name), {**SPEC, **changes}, 0, key)[0]
+
+
+def serving(**more: Any) -> dict[str, Any]:
+    """A serving config, as an event of a journal has it."""
+    return {"max_model_len": 64, "tensor_parallel": 2, **more}
+
+
+def trial(name: str, rps: float | None, **more: Any) -> dict[str, Any]:
+    """A trial, as an event of a journal has it."""
+    rate = {
+        "outcome": "pass" if rps else "infeasible",
+        "rate_rps": rps,
+        "preliminary": True,
+        "reason": "it held" if rps else "it did not hold",
+        "method": "doubling",
+        "requests": 60,
+    }
+    facts = {"id": name, "number": 0, "purpose": "tune", "variant": "baseline"}
+    measured = {"state": "complete", "model_digest": "d", "serving": serving(), "rate": rate}
+    return {**facts, **measured, **more}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -34,6 +35,7 @@ _ALWAYS = {  # and what bounded.py adds to every answer
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 _MOST_FIELDS = 20
+_THREADS = 16
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ class Browser:
 
     def __init__(self, app: _App, answer: Callable[[Asked], Answer], https: bool = False) -> None:
         self._app, self._answer, self._https = app, answer, https
+        # not the API's: who reads pages keeps nobody from submitting
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="pages")
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         """One connection of ASGI."""
@@ -106,8 +110,9 @@ class Browser:
             await self._app(scope, receive, send)
             return
         asked = await self._read(scope, receive)
-        answer = await asyncio.to_thread(self._answer, asked)
-        await _send(asked, answer, send)
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._threads, self._answer, asked)
+        await self._send(asked, answer, send)
 
     async def _read(self, scope: _Message, receive: _Receive) -> Asked:
         """The body is there, and bounded: see bounded.py."""
@@ -131,30 +136,30 @@ class Browser:
             https=self._https or scope.get("scheme") == "https",
         )
 
+    async def _send(self, asked: Asked, answer: Answer, send: _Send) -> None:
+        headers = {
+            **_ALWAYS,
+            "Content-Security-Policy": POLICY,
+            "Content-Type": answer.media_type,
+            **answer.headers,
+        }
+        body = answer.body.encode(errors="replace") if isinstance(answer.body, str) else answer.body
+        if isinstance(body, bytes) and answer.status != 304:
+            headers["Content-Length"] = str(len(body))
+        raw = [(k.lower().encode(), v.encode("latin-1", "replace")) for k, v in headers.items()]
+        await send({"type": "http.response.start", "status": answer.status, "headers": raw})
+        if asked.method == "HEAD":
+            body = b""
+        if not isinstance(body, bytes):
+            loop = asyncio.get_running_loop()
+            while (part := await loop.run_in_executor(self._threads, next, body, None)) is not None:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            body = b""
+        await send({"type": "http.response.body", "body": body})
+
 
 def _fields(text: bytes) -> dict[str, str]:
     try:
         return dict(parse_qsl(text.decode("latin-1"), max_num_fields=_MOST_FIELDS))
     except ValueError:
         return {}
-
-
-async def _send(asked: Asked, answer: Answer, send: _Send) -> None:
-    headers = {
-        **_ALWAYS,
-        "Content-Security-Policy": POLICY,
-        "Content-Type": answer.media_type,
-        **answer.headers,
-    }
-    body = answer.body.encode(errors="replace") if isinstance(answer.body, str) else answer.body
-    if isinstance(body, bytes) and answer.status != 304:
-        headers["Content-Length"] = str(len(body))
-    raw = [(k.lower().encode(), v.encode("latin-1", "replace")) for k, v in headers.items()]
-    await send({"type": "http.response.start", "status": answer.status, "headers": raw})
-    if asked.method == "HEAD":
-        body = b""
-    if not isinstance(body, bytes):
-        while (part := await asyncio.to_thread(next, body, None)) is not None:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-        body = b""
-    await send({"type": "http.response.body", "body": body})

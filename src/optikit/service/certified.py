@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def _words(certificate: Certificate, facts: dict[str, Any]) -> dict[str, Any]:
             for one in (measured.bounds if measured else ())
         ],
         "percentiles": percentiles(measured) if measured else [],
-        "command": shlex.join(certificate.command),
+        "command": _in_lines(certificate.command),
         "bundle": facts["bundle"],
         "serve": None
         if facts["simulated"] or not facts["bundle"]
@@ -104,6 +105,17 @@ def _words(certificate: Certificate, facts: dict[str, Any]) -> dict[str, Any]:
 
 def _rows(values: dict[str, Any]) -> list[dict[str, str]]:
     return [{"name": k, "value": number(v)} for k, v in values.items() if v not in (None, "")]
+
+
+def _in_lines(command: Sequence[str]) -> str:
+    """A command for a shell, an option a line."""
+    lines: list[str] = []
+    for word in map(shlex.quote, command):
+        if word.startswith("--") or not lines:
+            lines.append(word)
+        else:
+            lines[-1] += f" {word}"
+    return " \\\n    ".join(lines)
 
 
 def _percent(share: float) -> str:

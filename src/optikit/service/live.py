@@ -21,17 +21,17 @@ from optikit.spec.record import Trial
 __all__ = ["STATES", "TONES", "job_facts", "version"]
 
 STATES = {
-    "queued": "waiting in the queue",
+    "queued": "waiting",
     "starting": "starting",
     "running": "running",
     "interrupted": "interrupted",
     "done": "done",
-    "negative": "ended with a negative verdict",
-    "inconclusive": "ended without a verdict",
+    "negative": "negative verdict",
+    "inconclusive": "no verdict",
     "rejected": "rejected",
     "failed": "failed",
     "cancelled": "cancelled",
-    "damaged": "its archive cannot be read",
+    "damaged": "damaged",
 }
 """Every state in words."""
 TONES = {
@@ -201,7 +201,7 @@ def _status(
     best: Trial | None,
 ) -> str:
     """One sentence, for those who hear the page: it changes when something is worth hearing."""
-    words = f"The job is {STATES.get(state, state)}"
+    words = f"State: {STATES.get(state, state)}"
     if state in ("queued", *FINAL):
         return f"{words}."
     rows = stage_rows(plan.flow.stages, [e for e in events if e["kind"] == "stage"])

@@ -42,6 +42,10 @@ _STATIC = {
 }
 _NEXT = re.compile(r"/jobs(?:/[a-z0-9-]{1,81}(?:/(?:certificate|report|files))?)?")
 """Where a sign-in may lead: a page of this service, never another one."""
+_OF_A_FILE = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'; "
+    "sandbox"
+)
 _JOB = r"/jobs/(?P<job>[^/]+)"
 _JOB_POLL_S, _LIST_POLL_S = 2, 10
 
@@ -228,7 +232,7 @@ class Pages:
             media_type=files.TYPES[Path(name).suffix],
             headers={
                 # what a job wrote is shown, and runs nothing
-                "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox",
+                "Content-Security-Policy": _OF_A_FILE,
                 "Content-Disposition": f"inline; filename*=UTF-8''{quote(last, safe='')}",
             },
         )

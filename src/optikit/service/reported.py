@@ -25,6 +25,9 @@ __all__ = ["Reports"]
 
 _KEPT = 16
 _PATIENCE_S = 60.0
+_WAITING = 4
+"""Requests at a time, one of which draws: the others' threads are needed for other pages."""
+_LATER = "other reports are being drawn; try again in a minute"
 _STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
@@ -34,6 +37,7 @@ class Reports:
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, str, int], tuple[str, str]] = OrderedDict()
         self._lock = threading.Lock()
+        self._seats = threading.BoundedSemaphore(_WAITING)
 
     def html(self, entry: Entry, seen: Callable[[str], str]) -> tuple[str, str]:
         """The page, and the content security policy that lets its own style in and nothing else.
@@ -45,21 +49,29 @@ class Reports:
             ArchiveError: the archive is not whole, or a raw file is damaged.
             Busy: others' reports are drawn, and take long.
         """
-        archive = reading.archive_of(entry)
-        if not self._lock.acquire(timeout=_PATIENCE_S):
-            raise Busy("other reports are being drawn; try again in a minute")
+        if not self._seats.acquire(blocking=False):
+            raise Busy(_LATER)
         try:
-            size = archive.journal.stat().st_size if archive.journal.exists() else 0
-            key = (entry.id, entry.state, size)
-            if key not in self._kept:
-                html = as_html(_seen(page_of(archive), seen), back=f"/jobs/{entry.id}")
-                self._kept[key] = (html, _policy(html))
-                while len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(key)
-            return self._kept[key]
+            if not self._lock.acquire(timeout=_PATIENCE_S):
+                raise Busy(_LATER)
+            try:
+                return self._made(entry, seen)
+            finally:
+                self._lock.release()
         finally:
-            self._lock.release()
+            self._seats.release()
+
+    def _made(self, entry: Entry, seen: Callable[[str], str]) -> tuple[str, str]:
+        archive = reading.archive_of(entry)
+        size = archive.journal.stat().st_size if archive.journal.exists() else 0
+        key = (entry.id, entry.state, size)
+        if key not in self._kept:
+            html = as_html(_seen(page_of(archive), seen), back=f"/jobs/{entry.id}")
+            self._kept[key] = (html, _policy(html))
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]
 
 
 def _seen(part: Any, seen: Callable[[str], str]) -> Any:

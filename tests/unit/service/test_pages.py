@@ -19,7 +19,7 @@ from optikit.service.desk import Desk
 from optikit.service.rest import application
 from optikit.service.teams import add, change_token, remove
 from optikit.spec.queue import Team
-from tests.service_case import QuietQueue, Service
+from tests.service_case import QuietQueue, Service, serving, trial
 
 ORIGIN = "http://optikit.example:8470"
 FORM = {"Sec-Fetch-Site": "same-origin"}
@@ -71,24 +71,6 @@ def page(client: TestClient, path: str, status: int = 200) -> str:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     return answer.text
-
-
-def serving(**more: Any) -> dict[str, Any]:
-    return {"max_model_len": 64, "tensor_parallel": 2, **more}
-
-
-def trial(name: str, rps: float | None, **more: Any) -> dict[str, Any]:
-    rate = {
-        "outcome": "pass" if rps else "infeasible",
-        "rate_rps": rps,
-        "preliminary": True,
-        "reason": "it held" if rps else "it did not hold",
-        "method": "doubling",
-        "requests": 60,
-    }
-    facts = {"id": name, "number": 0, "purpose": "tune", "variant": "baseline"}
-    measured = {"state": "complete", "model_digest": "d", "serving": serving(), "rate": rate}
-    return {**facts, **measured, **more}
 
 
 def running(service: Service) -> Entry:
@@ -362,7 +344,7 @@ def test_one_damaged_job_hides_no_other(service: Service, client: TestClient) ->
     text = page(client, "/jobs")
     assert entry.id in text
     assert whole.id in text
-    assert "its archive cannot be read" in text
+    assert ">damaged</span>" in text
     answer = client.get(f"/jobs/{entry.id}")
     assert answer.status_code == 503
     assert str(service.home) not in answer.text
