@@ -166,14 +166,18 @@ class Pages:
             )
             return self._sign_in_page(asked, said, 401)
         given = asked.form.get("next", "")
+        self._end_session(asked)
         session = self._sessions.begin(digest)
         return _to(given if _NEXT.fullmatch(given) else "/jobs", _cookie(asked, session))
 
     def _sign_out(self, asked: Asked) -> Answer:
+        self._end_session(asked)
+        return _to("/sign-in", f"{_cookie(asked, '')}; Max-Age=0")
+
+    def _end_session(self, asked: Asked) -> None:
         session = asked.cookie(asked.cookie_name)
         if session:
             self._sessions.end(session)
-        return _to("/sign-in", f"{_cookie(asked, '')}; Max-Age=0")
 
     # -- pages of a team
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from optikit.archive import JobArchive
 from optikit.service.certified import certificate_facts
-from optikit.spec.record import PublishRecord
-from tests.doubles import certificate
+from tests.service_case import ended, publish
 from tests.specs import small_plan
 
 
@@ -19,28 +17,6 @@ def archive(tmp_path: Path) -> JobArchive:
     made = JobArchive.create(tmp_path, small_plan(), {})
     made.event("state", state="running", pid=1)
     return made
-
-
-def ended(archive: JobArchive, verdict: str = "pass", state: str = "done") -> None:
-    archive.event("state", state=state, exit_code=0, message="so it is", verdict=verdict)
-
-
-def publish(archive: JobArchive, **changes: Any) -> Path:
-    bundle = archive.home / "bundles" / "two words"
-    bundle.mkdir(parents=True)
-    (bundle / "certificate.json").write_text(certificate(**changes).model_dump_json())
-    archive.commit(
-        PublishRecord(
-            inputs_digest="d",
-            bundle=str(bundle),
-            model_name="m",
-            model_version="3",
-            trial="t0",
-            certificate_digest="c",
-        )
-    )
-    ended(archive)
-    return bundle
 
 
 def test_a_certificate_has_its_claim_and_how_to_serve_it(archive: JobArchive) -> None:

@@ -1,28 +1,22 @@
-"""The pages through the whole application: who sees what, and what it may do. No port is opened."""
+"""The pages through the whole application: what they show of a job, and to whom."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
-from optikit.journal import now
+from optikit.archive import JobArchive
 from optikit.service import reading
-from optikit.service.database import Database, Entry
-from optikit.service.desk import Desk
-from optikit.service.rest import application
-from optikit.service.teams import add, change_token, remove
-from optikit.spec.queue import Team
-from tests.service_case import QuietQueue, Service, serving, trial
+from optikit.service.database import Entry
+from tests.browsing import FORM, ORIGIN, Tags, browser, page, sign_in
+from tests.service_case import Service, ended, publish, serving, trial
+from tests.specs import small_plan
 
-ORIGIN = "http://optikit.example:8470"
-FORM = {"Sec-Fetch-Site": "same-origin"}
 MARKUP = "<script>alert(1)</script>&\"'"
 
 
@@ -33,44 +27,12 @@ def service(tmp_path: Path) -> Iterator[Service]:
     made.database.close()
 
 
-def browser(service: Service, https: bool = False) -> TestClient:
-    origin = ORIGIN.replace("http:", "https:") if https else ORIGIN
-    app = application(service.desk, https=https)
-    return TestClient(app, base_url=origin, follow_redirects=False, raise_server_exceptions=False)
-
-
-def sign_in(client: TestClient, token: str, **more: str) -> Any:
-    return client.post("/sign-in", data={"token": token, **more}, headers=FORM)
-
-
 @pytest.fixture
 def client(service: Service) -> TestClient:
     """Of a browser that is signed in as team a."""
     made = browser(service)
     assert sign_in(made, service.tokens["a"]).status_code == 303
     return made
-
-
-class Tags(HTMLParser):
-    """Tags of a page, with their attributes."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-
-    def of(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.found if tag == name]
-
-
-def page(client: TestClient, path: str, status: int = 200) -> str:
-    answer = client.get(path)
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    return answer.text
 
 
 def running(service: Service) -> Entry:
@@ -92,129 +54,6 @@ def running(service: Service) -> Entry:
     archive.event("note", text=f"{MARKUP} in {service.home}/service.db")
     archive.driver_log.write_text(f"{MARKUP} printed in {service.home}\n")
     return service.desk.entry(service.team(), entry.id)
-
-
-# -- who
-
-
-def test_who_is_not_signed_in_is_led_to_the_sign_in(service: Service) -> None:
-    client = browser(service)
-    job = service.submit("a").id
-    for path in ("/", "/jobs", f"/jobs/{job}", f"/jobs/{job}/certificate", f"/jobs/{job}/report"):
-        answer = client.get(path)
-        assert (answer.status_code, answer.text) == (303, "")
-        assert answer.headers["location"].startswith("/sign-in?next=%2Fjobs")
-    for path in (f"/jobs/{job}/files/job.json", "/jobs/%2e%2e/v1/jobs", "/jobs//evil.example"):
-        assert client.get(path).headers["location"] == "/sign-in?next=%2Fjobs"
-    assert client.post(f"/jobs/{job}/cancel", headers=FORM).headers["location"] == "/sign-in"
-    assert service.desk.entry(service.team(), job).state == "queued"
-
-
-def test_a_token_becomes_a_session_that_is_not_the_token(service: Service) -> None:
-    client = browser(service)
-    token = service.tokens["a"]
-    answer = sign_in(client, f" {token}\n", next="/jobs/j1234")
-    assert (answer.status_code, answer.headers["location"]) == (303, "/jobs/j1234")
-    cookie = answer.headers["set-cookie"]
-    assert re.fullmatch(r"optikit-8470=[\w-]{43}; Path=/; HttpOnly; SameSite=Strict", cookie)
-    assert token.removeprefix("optikit_") not in cookie
-    assert "Jobs of team a" in page(client, "/jobs")
-    api = client.get("/v1/jobs")
-    assert api.status_code == 401, "a cookie opens nothing of the API"
-
-
-def test_by_tls_the_cookie_is_secure(service: Service) -> None:
-    answer = sign_in(browser(service, https=True), service.tokens["a"])
-    name, _, rest = answer.headers["set-cookie"].partition("=")
-    assert name == "__Host-optikit-8470"
-    assert rest.endswith("; Path=/; HttpOnly; SameSite=Strict; Secure")
-
-
-@pytest.mark.parametrize("token", ["", "optikit_x", "\ud800", "a" * 5000])
-def test_what_is_no_token_is_said(service: Service, token: str) -> None:
-    answer = browser(service).post(
-        "/sign-in", content=f"token={token}".encode(errors="replace"),
-        headers={**FORM, "Content-Type": "application/x-www-form-urlencoded"},
-    )  # fmt: skip
-    assert answer.status_code == 401
-    assert "set-cookie" not in answer.headers
-    (field,) = [one for one in Tags(answer.text).of("input") if one["name"] == "token"]
-    assert (field["aria-invalid"], field["type"]) == ("true", "password")
-    assert "value" not in field
-
-
-@pytest.mark.parametrize(
-    "place", ["https://evil.example", "//evil.example", "/v1/jobs", "/jobs/../x", "/jobs\r\nX: y"]
-)
-def test_a_sign_in_leads_nowhere_else(service: Service, place: str) -> None:
-    client = browser(service)
-    hidden = Tags(client.get("/sign-in", params={"next": place}).text).of("input")[0]
-    assert hidden["value"] == "/jobs"
-    answer = sign_in(client, service.tokens["a"], next=place)
-    assert answer.headers["location"] == "/jobs"
-    assert "x" not in answer.headers
-
-
-def test_signing_out_ends_the_session_not_only_the_cookie(
-    service: Service, client: TestClient
-) -> None:
-    kept = dict(client.cookies)
-    answer = client.post("/sign-out", headers=FORM)
-    assert "Max-Age=0" in answer.headers["set-cookie"]
-    client.cookies.update(kept)
-    assert client.get("/jobs").status_code == 303
-
-
-def test_a_new_token_and_a_removed_team_end_their_sessions(service: Service) -> None:
-    clients = {}
-    for name in ("a", "b"):
-        clients[name] = browser(service)
-        sign_in(clients[name], service.tokens[name])
-    change_token(service.database, "a")
-    remove(service.database, "b")
-    assert [clients[name].get("/jobs").status_code for name in ("a", "b")] == [303, 303]
-
-
-def test_an_open_service_shows_its_pages_to_this_machine_alone(tmp_path: Path) -> None:
-    database = Database(tmp_path)
-    add(database, Team(name="default"), with_token=False)
-    app = application(Desk(database, QuietQueue(), open_team=True))
-    for host, status in [("127.0.0.1:8470", 200), ("[::1]:8470", 200), ("evil.example", 303)]:
-        client = TestClient(app, follow_redirects=False)
-        assert client.get("/jobs", headers={"Host": host}).status_code == status
-    database.close()
-
-
-# -- what may change something
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [{}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://optikit.example:9"}],
-    ids=["nothing said", "another port", "another origin"],
-)
-def test_what_no_page_of_ours_sent_changes_nothing(
-    service: Service, client: TestClient, headers: dict[str, str]
-) -> None:
-    job = service.submit("a").id
-    for path in (f"/jobs/{job}/cancel", "/sign-out", "/sign-in"):
-        answer = client.post(path, data={"token": service.tokens["b"]}, headers=headers)
-        assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
-    assert service.desk.entry(service.team(), job).state == "queued"
-    assert "Jobs of team a" in page(client, "/jobs")
-
-
-def test_a_job_is_cancelled(service: Service, client: TestClient) -> None:
-    job = service.submit("a").id
-    forms = [one["action"] for one in Tags(page(client, f"/jobs/{job}")).of("form")]
-    assert f"/jobs/{job}/cancel" in forms
-    answer = client.post(f"/jobs/{job}/cancel", headers={"Origin": ORIGIN})
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/jobs/{job}")
-    text = page(client, f"/jobs/{job}")
-    assert "cancelled" in text
-    assert f"optikit resume {job}" in text
-    assert f"/jobs/{job}/cancel" not in text
-    assert client.get(f"/jobs/{job}/cancel").status_code == 405
 
 
 # -- another team's
@@ -266,14 +105,14 @@ def test_every_page_is_closed_to_what_is_not_its_own(service: Service, client: T
 def test_what_a_job_says_is_never_markup_nor_a_path_of_the_service(
     service: Service, client: TestClient
 ) -> None:
-    entry, ended = running(service), service.submit("a")
+    entry, over = running(service), service.submit("a")
     said = f"{MARKUP} of {service.home}/teams"
-    archive = reading.archive_of(ended)
+    archive = reading.archive_of(over)
     archive.event("state", state="failed", exit_code=1, message=said, verdict=said)
-    service.database.set_state(ended.id, "ended")
+    service.database.set_state(over.id, "ended")
     pages = [page(client, path) for path in ("/jobs", f"/jobs/{entry.id}")]
-    pages += [page(client, f"/jobs/{ended.id}{end}") for end in ("", "/certificate")]
-    pages.append(client.get(f"/jobs/{ended.id}/report").text)
+    pages += [page(client, f"/jobs/{over.id}{end}") for end in ("", "/certificate")]
+    pages.append(client.get(f"/jobs/{over.id}/report").text)
     for text in pages:
         assert "<script>alert" not in text
         assert str(service.home) not in text
@@ -314,11 +153,12 @@ def test_a_running_job_is_told_as_it_goes(service: Service, client: TestClient) 
     entry = running(service)
     text = page(client, f"/jobs/{entry.id}")
     tags = Tags(text)
-    assert [one for one in tags.of("main") if one["data-poll"] == "2"]
+    assert tags.of("main")[0]["data-poll"] == "2"
     status = next(a for _, a in tags.found if a.get("role") == "status")
     assert (status["aria-live"], status["id"]) == ("polite", "status")
     assert "stage tune; 3 trials ended; best so far 3 requests/s a device, by trial t1" in text
     assert re.search(r'<th scope="row">t1 \(best\)</th>', text)
+    assert re.search(r"\d\d:\d\d:\d\d  stage fetch: done", text)
     assert "done in 1 min 15 s" in text
     running_stage = next(a for a in tags.of("li") if a.get("aria-current") == "step")
     assert running_stage["class"] == "running"
@@ -361,8 +201,37 @@ def test_methods_names_and_files_that_there_are_not(client: TestClient) -> None:
     assert client.get("/v2").json()["error"]["kind"] == "NotFound", "the API's answers stay JSON"
 
 
-def test_the_clock_of_the_log_is_utc(service: Service, client: TestClient) -> None:
-    entry = running(service)
-    first = next(reading.archive_of(entry).events())
-    assert first["t"] <= now()["t"]
-    assert re.search(r"\d\d:\d\d:\d\d  stage fetch: done", page(client, f"/jobs/{entry.id}"))
+def test_a_certificate_says_the_rate_and_how_to_serve_it(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a job on a real engine, which no unit test runs: its archive is put in another's place."""
+    entry = service.submit("a")
+    archive = JobArchive.create(service.desk.home(service.team()), small_plan(), {}, "jreal")
+    publish(archive)
+    monkeypatch.setattr(reading, "archive_of", lambda entry: archive)
+    text = page(client, f"/jobs/{entry.id}/certificate")
+    assert "SIMULATED" not in text
+    assert '<p class="claim">20 requests/s</p>' in text
+    assert "95 % interval of the sustainable rate: 19.5 to 22 requests/s" in text
+    assert "<code>sh &#39;~/bundles/two words/serve.sh&#39;</code>" in text
+    assert "optikit export jreal --to kubernetes" in text
+    for said in ("p95(e2e) &lt;= 500 ms", "tensor_parallel", "a cpu", "kept: as good", "m:3"):
+        assert said in text, said
+    listed = [one.get("href") for one in Tags(page(client, f"/jobs/{entry.id}/files")).of("a")]
+    file = f"/jobs/{entry.id}/files/bundle/certificate.json"
+    assert file in listed
+    answer = client.get(file)
+    assert answer.json()["rate_rps"] == 20.0
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_no_certificate_says_why_and_leads_on(service: Service, client: TestClient) -> None:
+    entry = service.submit("a")
+    assert "The job has not ended." in page(client, f"/jobs/{entry.id}/certificate")
+    ended(reading.archive_of(entry), "fail", "negative")
+    service.database.set_state(entry.id, "ended")
+    text = page(client, f"/jobs/{entry.id}/certificate")
+    assert "No certificate: fail" in text
+    assert f'<a href="/jobs/{entry.id}/report">' in text
+    assert ">negative verdict</span>" in page(client, "/jobs")
