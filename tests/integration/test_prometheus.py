@@ -18,6 +18,7 @@ from tests.test_deploy import DEPLOY, built, rules, shown
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.beside,
     pytest.mark.timeout(300),
     pytest.mark.skipif(prometheus() is None, reason="no prometheus here: apt install prometheus"),
 ]
