@@ -39,6 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt-tokens", type=int, metavar="N", help="of a request")
     parser.add_argument("--output-tokens", type=int, metavar="N", help="of a request")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first try: two trials and short probes; the rate is preliminary",
+    )
     parser.add_argument("--json", action="store_true", help="print what was suggested as JSON")
 
 
@@ -63,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         dataset=args.dataset,
         prompt_tokens=args.prompt_tokens,
         output_tokens=args.output_tokens,
+        quick=args.quick,
     )
     if shown:
         say(spec.text.rstrip("\n"))

@@ -119,6 +119,23 @@ def _lines(suggestion: Suggestion, found: str, file: str, version: str) -> Itera
         yield "method:"
         yield from _comment(why["max_search_s"], 2)
         yield f"  max_search_s: {job.method.max_search_s:g}"
+    if "quick" in why:
+        yield from _quick(suggestion)
+
+
+def _quick(suggestion: Suggestion) -> Iterator[str]:
+    job = suggestion.job
+    yield ""
+    yield from _comment(suggestion.why["quick"])
+    yield "method:"
+    yield f"  name: {job.method.name}"
+    yield f"  requests_per_probe: {job.method.requests_per_probe}"
+    yield f"  max_search_s: {job.method.max_search_s:g}"
+    yield "tuner:"
+    yield f"  finalists: {job.tuner.finalists}"
+    if suggestion.plan.flow.compresses:
+        yield "quality:"
+        yield f"  limit: {job.quality.limit}"
 
 
 def _shape(plan: Plan) -> str:
