@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from optikit.core.suggest import Suggestion
+from optikit.core.suggest import QUICK, Suggestion
 from optikit.spec.plan import Plan
 
 __all__ = ["quoted", "spec_text"]
@@ -124,18 +124,13 @@ def _lines(suggestion: Suggestion, found: str, file: str, version: str) -> Itera
 
 
 def _quick(suggestion: Suggestion) -> Iterator[str]:
-    job = suggestion.job
+    """What a first try says besides."""
     yield ""
     yield from _comment(suggestion.why["quick"])
-    yield "method:"
-    yield f"  name: {job.method.name}"
-    yield f"  requests_per_probe: {job.method.requests_per_probe}"
-    yield f"  max_search_s: {job.method.max_search_s:g}"
-    yield "tuner:"
-    yield f"  finalists: {job.tuner.finalists}"
-    if suggestion.plan.flow.compresses:
-        yield "quality:"
-        yield f"  limit: {job.quality.limit}"
+    for key, values in QUICK.items():
+        if key in suggestion.job.model_fields_set:
+            yield f"{key}:"
+            yield from (f"  {name}: {value}" for name, value in values.items())
 
 
 def _shape(plan: Plan) -> str:

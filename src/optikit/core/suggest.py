@@ -37,11 +37,22 @@ LONGEST_H = 12.0
 """Wall time that a first tuning stage may take, as predicted; trials are asked by that."""
 TRIALS, FEWEST_TRIALS = 30, 3
 QUICK_TRIALS = 2
-QUICK_METHOD = {"name": "doubling", "requests_per_probe": 40, "max_search_s": 120}
+QUICK: Mapping[str, Mapping[str, object]] = {
+    "method": {
+        "name": "doubling",
+        "requests_per_probe": 40,
+        "rate_tolerance": 0.5,
+        "max_search_s": 120,
+    },
+    "tuner": {"finalists": 0},
+    "quality": {"limit": 24, "baseline_runs": 1, "divergence_documents": 8},
+}
+"""What a first try says besides: just enough of every stage to see a job through."""
 QUICK_PATIENCE_MS = 500.0
 """As ``PATIENCE_MS``, for a first try."""
-QUICK_ITEMS = 48
-"""Of each task of the quality gate."""
+QUICK_ROOM = 10.0
+"""The limit of a first try is so many times one lone request's predicted latency: a busy CPU was
+seen to take five times what is predicted of it, and a first try is to show a rate."""
 ALIKE = 1.02
 """Recipes whose predicted times are that near to the best are alike."""
 ON_PAPER_SEARCH_S = 86_400.0
@@ -289,17 +300,22 @@ def _preference(option: Plan, calibrates: bool) -> tuple[bool, str]:
 def _with_slo(known: Known, plan: Plan, why: dict[str, str]) -> tuple[Plan, Prediction]:
     """A bound on the latency that leaves room for a load; what the default holds under it."""
     free = _alone(plan)
-    for limit_ms in _limits(free.e2e_ms):
+    room = QUICK_ROOM if known.quick else 1.0
+    for limit_ms in _limits(room * free.e2e_ms):
         tried = _changed(known, plan, slo=[f"p95(e2e) <= {limit_ms:g} ms"])
         found = _alone(tried)
         if found.rate_rps >= KNEE * free.rate_rps:
             break
     why["slo"] = (
         f"PREDICTED, not measured: one request alone takes {_time(free.e2e_ms)}. This is the first "
-        f"round limit under which {KNEE:.0%} of the saturation throughput hold: put what your "
-        "users need"
+        f"round limit {_above(room)}under which {KNEE:.0%} of the saturation throughput "
+        "hold: put what your users need"
     )
     return tried, found
+
+
+def _above(room: float) -> str:
+    return "" if room == 1.0 else f"above {room:g} times that, and "
 
 
 def _limits(least_ms: float) -> Iterator[float]:
@@ -319,14 +335,9 @@ def _time(ms: float) -> str:
 def _quickly(known: Known, plan: Plan, why: dict[str, str]) -> tuple[Plan, Foresight]:
     """Just enough of every stage to see a job through; what it says is preliminary."""
     trials = min(QUICK_TRIALS, plan.space.size)
-    changes: dict[str, object] = {
-        "flow_params": {**_said(plan), "num_trials": trials},
-        "method": QUICK_METHOD,
-        "tuner": {"finalists": 0},
-    }
-    if plan.flow.compresses:
-        changes["quality"] = {"limit": QUICK_ITEMS}
-    plan = _changed(known, plan, **changes)
+    more = {key: QUICK[key] for key in QUICK if key != "quality" or plan.flow.compresses}
+    params = {**_said(plan), "num_trials": trials}
+    plan = _changed(known, plan, flow_params=params, **more)
     why["num_trials"] = f"of {plan.space.size} configurations; --quick: enough to see how it goes"
     why["quick"] = (
         "--quick: so little is measured that the rate is preliminary and the quality verdict "
