@@ -56,7 +56,7 @@ def build(output: Path) -> str | None:
         words = [sys.executable, "-m", "zensical", "build", "--strict", "-f", str(config)]
         done = subprocess.run(words, cwd=folder, capture_output=True, text=True)
         if done.returncode:
-            return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+            return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         shutil.rmtree(output, ignore_errors=True)
         shutil.copytree(Path(folder) / "site", output)
     return None
