@@ -67,6 +67,11 @@ VARIABLES = {
         "Seconds that a transfer waits for a [store](../howto/models-and-data-elsewhere.md) "
         "that is away.",
     ),
+    "OPTIKIT_CACHE_MAX": (
+        "no bound",
+        "Most that is kept of what was fetched from [elsewhere]"
+        "(../howto/models-and-data-elsewhere.md), such as `200GB`.",
+    ),
     "OPTIKIT_HDFS_KERBEROS": ("not set", "`1`: `webhdfs://` asks with the environment's ticket."),
     "OPTIKIT_HDFS_TLS": ("not set", "`1`: `webhdfs://` speaks HTTPS."),
 }

@@ -25,11 +25,12 @@ from optikit.errors import (
     UnknownName,
 )
 from optikit.pools import POOLS
+from optikit.reports.notebook import job_html, result_html
 from optikit.reports.plots import plots_of_job
 from optikit.reports.summary import FINAL, iso, state_of, summary
+from optikit.reports.trials import Trials
 from optikit.spec.endpoint import ProcessGroup
 from optikit.spec.plan import Plan
-from optikit.spec.record import Trial
 
 __all__ = [
     "Job",
@@ -73,6 +74,9 @@ class JobResult:
             bundle=Path(facts["bundle"]) if facts["bundle"] else None,
             summary=facts,
         )
+
+    def _repr_html_(self) -> str:
+        return result_html(self.summary)
 
     @property
     def corners(self) -> dict[str, dict[str, Any]]:
@@ -120,6 +124,9 @@ class Job:
             "simulated": self.plan().simulated,
         }
 
+    def _repr_html_(self) -> str:
+        return job_html(self.status())
+
     def plan(self) -> Plan:
         """The plan that the job runs by."""
         return self.archive.plan()
@@ -132,9 +139,9 @@ class Job:
         """The journal so far."""
         return self.archive.events()
 
-    def trials(self) -> list[Trial]:
-        """Every trial that ended so far, oldest first."""
-        return self.archive.trials()
+    def trials(self) -> Trials:
+        """Every trial that ended so far, oldest first; ``.frame()`` is a data frame of them."""
+        return Trials(self.archive.trials())
 
     def must_be_resumable(self) -> None:
         """Raise where there is nothing to go on with.

@@ -31,6 +31,7 @@ from optikit.engines import ENGINES
 from optikit.errors import BadInput, Cancelled, OptikitError
 from optikit.evaluators import EVALUATORS
 from optikit.evaluators.divergence import DIVERGENCE
+from optikit.housekeeping import bound_cache
 from optikit.loadgen import GENERATORS
 from optikit.pools import POOLS
 from optikit.pools.base import Pools
@@ -80,7 +81,7 @@ def tools_for(plan: Plan, archive: JobArchive, pools: Pools, tracker: str = TRAC
         tuner=TUNERS.load(plan.job.tuner.name),
         runner=RUNNERS.load(plan.job.tuner.runner),
         models=FileModelStore(archive.home),
-        remote=RemoteStore(archive.home),
+        remote=RemoteStore(archive.home, make_room=partial(bound_cache, archive)),
         baselines=FileBaselines(archive.home),
         read_texts=read_texts,
         tracker=TRACKERS.load(tracker),

@@ -224,6 +224,22 @@ def test_a_store_that_stays_away_is_one_clear_error_and_costs_nothing_that_came(
     assert told[0] >= LARGE // 4
 
 
+def test_room_is_made_before_a_transfer_and_only_then(
+    s3: ObjectStore, model: Path, tmp_path: Path
+) -> None:
+    put(s3, "models", model, "room")
+    asked: list[tuple[int, int]] = []
+    store = RemoteStore(
+        tmp_path,
+        make_room=lambda coming: asked.append((coming, len(list(tmp_path.glob("artifacts/*"))))),
+    )
+    came = store.bring("s3://models/room", "model")
+    assert asked == [(came.moved_bytes, 0)]
+    store.bring("s3://models/room", "model")
+    assert len(asked) == 1
+    assert store.fetched() == {came.artifact.digest.removeprefix("sha256:")}
+
+
 def test_what_is_sent_comes_back_checked(s3: ObjectStore, model: Path, tmp_path: Path) -> None:
     put(s3, "bundles", tmp_path / "none", "x")  # the bucket
     store = RemoteStore(tmp_path)
@@ -233,12 +249,26 @@ def test_what_is_sent_comes_back_checked(s3: ObjectStore, model: Path, tmp_path:
     assert came.artifact == came.artifact.model_copy(
         update={"digest": FileModelStore(tmp_path / "b").take(model).digest}
     )
+    s3.client().put_object(
+        Bucket="bundles", Key="job-1/model/SHA256SUMS.partial", Body=b"of a later attempt"
+    )
+    RemoteStore(tmp_path / "b").bring("s3://bundles/job-1/model", "model")
     text = (model / "config.json").read_bytes()
-    s3.client().put_object(Bucket="bundles", Key="job-1/model/config.json", Body=text + b" ")
+    time.sleep(1.1)  # S3 tells times in whole seconds
+    s3.client().put_object(Bucket="bundles", Key="job-1/model/config.json", Body=text[:-1] + b" ")
     with pytest.raises(BadInput, match=r"config\.json is not what its place says"):
         RemoteStore(tmp_path / "c").bring("s3://bundles/job-1/model", "model")
     store.send(model, "s3://bundles/job-1/model")
     RemoteStore(tmp_path / "c").bring("s3://bundles/job-1/model", "model")
+
+
+def test_what_is_still_being_sent_is_not_taken_for_whole(
+    s3: ObjectStore, model: Path, tmp_path: Path
+) -> None:
+    put(s3, "models", model, "half")
+    s3.client().put_object(Bucket="models", Key="half/SHA256SUMS.partial", Body=b"")
+    with pytest.raises(BadInput, match=r"is not whole: it has SHA256SUMS\.partial"):
+        RemoteStore(tmp_path).bring("s3://models/half", "model")
 
 
 def test_pickles_stay_where_they_are(s3: ObjectStore, model: Path, tmp_path: Path) -> None:

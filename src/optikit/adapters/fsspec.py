@@ -6,6 +6,7 @@ import importlib
 import sys
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from optikit.errors import BadInput, OptikitError, SourceError
 __all__ = ["Folder", "opened"]
 
 _MARKS = ("ETag", "etag", "blob_id", "modificationTime", "LastModified", "mtime", "Last-Modified")
+_TIMES = ("LastModified", "mtime", "modificationTime", "created")
+_YEAR_5138_S = 1e11
 _NO_CREDENTIALS = ("NoCredentialsError", "PartialCredentialsError", "ProfileNotFound")
 """Classes of botocore."""
 
@@ -42,9 +45,8 @@ class Folder:
     Args:
         root: its path there.
         address: what a person calls it.
-        renames: a file is written under a temporary name and renamed; False: the place itself
-            shows a file only when it is whole.
-        written: further arguments of a write, by the file's SHA-256.
+        put: brings a local file to a path there, whole or not at all; None: as fsspec does, under
+            a temporary name that is then changed.
         known: the SHA-256 of a file, from what the file system says of it.
     """
 
@@ -54,12 +56,11 @@ class Folder:
         root: str,
         address: str,
         *,
-        renames: bool = True,
-        written: Callable[[str], dict[str, Any]] = lambda sha256: {},
+        put: Callable[[Path, str], None] | None = None,
         known: Callable[[Mapping[str, Any]], str | None] = lambda info: None,
     ) -> None:
         self._fs, self._root, self.pinned = fs, root.rstrip("/"), address
-        self._renames, self._written, self._known = renames, written, known
+        self._put, self._known = put, known
         self._paths: dict[str, str] = {}
 
     def files(self) -> dict[str, RemoteFile]:
@@ -78,7 +79,7 @@ class Folder:
                 continue
             mark = next((str(info[key]) for key in _MARKS if info.get(key)), "")
             self._paths[name] = path
-            found[name] = RemoteFile(int(info["size"]), mark, self._known(info))
+            found[name] = RemoteFile(int(info["size"]), mark, self._known(info), _changed_s(info))
         if not found:
             raise BadInput(f"{self.pinned}: nothing is there; look at the address")
         return found
@@ -105,7 +106,7 @@ class Folder:
             )
         return bytes(data)
 
-    def write(self, name: str, source: Path, sha256: str) -> None:
+    def write(self, name: str, source: Path) -> None:
         """Bring a file there.
 
         Raises:
@@ -113,31 +114,28 @@ class Folder:
             SourceError: the place does not answer.
         """
         target = f"{self._root}/{name}"
-        first = f"{target}.{uuid.uuid4().hex[:8]}.part" if self._renames else target
+        first = f"{target}.{uuid.uuid4().hex[:8]}.part"
 
         def put() -> None:
+            if self._put is not None:
+                self._put(source, target)
+                return
             self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            self._fs.put_file(str(source), first, **self._written(sha256))
-            if first != target:
-                if self._fs.exists(target):
-                    self._fs.rm_file(target)
-                self._fs.mv(first, target)
+            self._fs.put_file(str(source), first)
+            if self._fs.exists(target):
+                self._fs.rm_file(target)
+            self._fs.mv(first, target)
 
         self._asked(put)
 
-    def holds(self, name: str, size: int, sha256: str) -> bool:
-        """Whether it says that it has the file with this content; False where it cannot say."""
-        path = f"{self._root}/{name}"
-        try:
-            self._asked(self._fs.invalidate_cache)
-            info = self._asked(lambda: self._fs.info(path))
-        except BadInput:
-            return False
-        if info.get("size") != size:
-            return False
-        metadata = getattr(self._fs, "metadata", None)
-        known = self._asked(lambda: metadata(path)) if metadata else {}
-        return bool(sha256 == (self._known(info) or known.get("sha256")))
+    def remove(self, name: str) -> None:
+        """Take a file away.
+
+        Raises:
+            BadInput: it is not there, or nobody may remove it.
+            SourceError: the place does not answer.
+        """
+        self._asked(lambda: self._fs.rm_file(f"{self._root}/{name}"))
 
     def _asked(self, ask: Callable[[], Any]) -> Any:
         try:
@@ -155,6 +153,16 @@ class Folder:
                     f"{self.pinned}: no credentials were found in the environment"
                 ) from error
             raise SourceError(f"{self.pinned}: {_words(error)}") from error
+
+
+def _changed_s(info: Mapping[str, Any]) -> float | None:
+    """Each file system has a word and a kind of its own for it."""
+    found = next((info[key] for key in _TIMES if info.get(key)), None)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    if isinstance(found, (int, float)):
+        return found / 1e3 if found > _YEAR_5138_S else float(found)  # WebHDFS: milliseconds
+    return None
 
 
 def _raised_by_clients() -> tuple[type[Exception], ...]:

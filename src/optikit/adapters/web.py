@@ -84,17 +84,17 @@ class WebFolder:
             raise SourceError(f"{self.pinned}: {name} gave {len(data)} bytes of {stop - start}")
         return data
 
-    def write(self, name: str, source: Path, sha256: str) -> NoReturn:
-        """Nothing can be brought to a web server.
+    def write(self, name: str, source: Path) -> NoReturn:
+        """Nothing can be brought to a web server, or taken away.
 
         Raises:
             BadInput: always.
         """
         raise BadInput(f"{self.pinned}: a web server takes no files; use s3:// or a folder")
 
-    def holds(self, name: str, size: int, sha256: str) -> bool:
-        """False: nobody asks, as nothing can be written."""
-        return False
+    def remove(self, name: str) -> NoReturn:
+        """As ``write``."""
+        self.write(name, Path(name))
 
     def _answer(
         self, name: str, headers: Mapping[str, str] | None = None, method: str = "GET"

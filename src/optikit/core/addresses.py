@@ -83,6 +83,8 @@ class RemoteFile:
     """Changes with the content: an entity tag, a commit's blob, a time of change."""
     sha256: str | None = None
     """Hex, where the place knows it."""
+    changed_s: float | None = None
+    """When it was written there, in seconds since 1970 by that place's clock, where it says so."""
 
 
 def is_address(text: str) -> bool:

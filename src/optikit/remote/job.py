@@ -14,7 +14,9 @@ from optikit.errors import BadInput, ClusterError, UnknownName, nearest
 from optikit.jobs import JobResult, OnEvent, raise_failure
 from optikit.remote.send import FLOW, JOB, MODEL, SIMULATED, STOP_WAIT_S, send
 from optikit.remote.state import Event, plan_in, state_of_remote, state_without_log
+from optikit.reports.notebook import job_html
 from optikit.reports.summary import iso, stage_rows
+from optikit.reports.trials import Trials
 from optikit.spec.job import OptimizationJob
 from optikit.spec.plan import Plan
 from optikit.spec.record import Trial
@@ -186,10 +188,13 @@ class RemoteJob:
         """The journal so far, without what only the archive on the cluster has."""
         yield from self._read()[0]
 
-    def trials(self) -> list[Trial]:
+    def trials(self) -> Trials:
         """Every trial that ended so far, oldest first, without its probes."""
         latest = {e["trial"]["id"]: e["trial"] for e in self.events() if e["kind"] == "trial"}
-        return [Trial.parse(trial) for trial in latest.values()]
+        return Trials(Trial.parse(trial) for trial in latest.values())
+
+    def _repr_html_(self) -> str:
+        return job_html(self.status())
 
     def logs(self, trial: str | None = None) -> str:
         """The driver's log.

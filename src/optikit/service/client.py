@@ -15,7 +15,9 @@ from optikit.adapters.http_get import Answer, get_json, post_json
 from optikit.archive import is_id
 from optikit.errors import BadInput, OptikitError, UnknownName, nearest
 from optikit.jobs import JobResult, OnEvent, raise_failure
+from optikit.reports.notebook import job_html
 from optikit.reports.summary import FINAL
+from optikit.reports.trials import Trials
 from optikit.spec.plan import Plan
 from optikit.spec.record import Trial
 
@@ -180,10 +182,13 @@ class ServedJob:
         """State, exit code, message and stages."""
         return self._server._get(self._path)
 
-    def trials(self) -> list[Trial]:
+    def trials(self) -> Trials:
         """Every trial that ended so far, oldest first; the last word on each id."""
         said = (Trial.parse(e["trial"]) for e in self.events() if e["kind"] == "trial")
-        return list({trial.id: trial for trial in said}.values())
+        return Trials({trial.id: trial for trial in said}.values())
+
+    def _repr_html_(self) -> str:
+        return job_html(self.status())
 
     def brief(self) -> dict[str, Any]:
         """What a program keeps of a job that it leaves alone."""

@@ -29,11 +29,11 @@ class Tree(Protocol):
     def read(self, name: str, start: int, stop: int) -> bytes:
         """Bytes ``start`` to ``stop`` (exclusive) of a file."""
 
-    def write(self, name: str, source: Path, sha256: str) -> None:
+    def write(self, name: str, source: Path) -> None:
         """Bring a file there, whole or not at all; raises ``BadInput`` where nothing can be."""
 
-    def holds(self, name: str, size: int, sha256: str) -> bool:
-        """Whether the place says that it has a file with this content."""
+    def remove(self, name: str) -> None:
+        """Take a file away from there."""
 
 
 class Source(Protocol):

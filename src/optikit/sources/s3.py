@@ -6,6 +6,7 @@ Endpoint, region and credentials are those of the AWS tools: ``AWS_ENDPOINT_URL`
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from optikit.adapters.fsspec import Folder, opened
@@ -13,10 +14,12 @@ from optikit.core.addresses import Address
 
 __all__ = ["SOURCE"]
 
-_CONNECT_S, _READ_S = 5, 30
-_PART = 16 << 20
-_AT_ONCE = 4
-"""Parts of an upload in memory at a time."""
+_LIMITS: dict[str, Any] = {
+    "connect_timeout": 5,
+    "read_timeout": 30,
+    "retries": {"mode": "standard", "max_attempts": 2},
+}
+"""An outage is waited out by whoever transfers, who can say so."""
 
 
 class S3:
@@ -26,22 +29,26 @@ class S3:
 
     def open(self, address: Address) -> Folder:
         """See base.Source."""
-        fs = opened(
-            "s3",
-            "s3",
-            skip_instance_cache=True,
-            config_kwargs={
-                "connect_timeout": _CONNECT_S,
-                "read_timeout": _READ_S,
-                "retries": {"mode": "standard", "max_attempts": 2},
-            },
-        )
-        fs.retries = 2  # an outage is waited out by whoever transfers, who can say so
-        return Folder(fs, address.place, str(address), renames=False, written=_written)
+        fs = opened("s3", "s3", skip_instance_cache=True, config_kwargs=_LIMITS)
+        fs.retries = 2
+        return Folder(fs, address.place, str(address), put=_put)
 
 
-def _written(sha256: str) -> dict[str, Any]:
-    return {"chunksize": _PART, "max_concurrency": _AT_ONCE, "Metadata": {"sha256": sha256}}
+def _put(source: Path, target: str) -> None:
+    """By boto3's own transfer: parts by threads that do not wait for one another, as s3fs' do."""
+    import boto3
+    from boto3.exceptions import S3UploadFailedError
+    from botocore.config import Config
+    from s3fs.errors import translate_boto_error
+
+    bucket, _, key = target.partition("/")
+    client = boto3.session.Session().client("s3", config=Config(**_LIMITS))
+    try:
+        client.upload_file(str(source), bucket, key)
+    except S3UploadFailedError as error:  # around what the server said
+        raise translate_boto_error(error.__context__) from error
+    finally:
+        client.close()
 
 
 SOURCE = S3()

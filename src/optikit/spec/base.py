@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationErro
 from pydantic_core import CoreSchema
 
 from optikit.errors import SpecError
+from optikit.spec._html import facts
 
 
 class Spec(BaseModel):
@@ -47,6 +48,10 @@ class Spec(BaseModel):
             plain.clear()
             plain |= {"description": fields.pop("description", ""), "anyOf": [*forms, fields]}
         return found
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a table of the fields that are set."""
+        return facts(type(self).__name__, self.model_dump(mode="json", exclude_none=True))
 
     @classmethod
     def parse(cls, data: Any, what: str = "") -> Self:

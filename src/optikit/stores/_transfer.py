@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import math
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from optikit.core.addresses import RemoteFile
-from optikit.core.checksums import LIST
+from optikit.core.checksums import LIST, PARTIAL_LIST, parse_sums, sums
 from optikit.errors import BadInput, DiskFull, SourceError
 from optikit.sources.base import Tree
 
-__all__ = ["PART", "Progress", "download", "sha256_of", "upload"]
+__all__ = ["MAX_LIST", "PART", "Progress", "download", "persist", "sha256_of", "upload"]
 
 PART = 16 << 20
 """Bytes of a part: what one thread holds in memory."""
 THREADS = 8
 _DONE = ".parts"
+MAX_LIST = 4 << 20
+"""Bytes of a list of digests that is still read."""
+_LISTED_EVERY = 64 << 20
+"""Bytes after which the list of what has been sent is worth a request."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 """Bytes that are there, of how many."""
 
@@ -198,11 +207,12 @@ class _Crew:
         return None
 
 
-def upload(folder: Path, names: list[str], tree: Tree, patience_s: float) -> str:
+def upload(folder: Path, names: Sequence[str], tree: Tree, patience_s: float) -> str:
     """Bring files of a folder elsewhere; what is there with the same content is not sent again.
 
     Last comes ``SHA256SUMS`` with a line a file, as ``sha256sum -c`` reads it: a folder elsewhere
-    that has it is whole.
+    that has it is whole. Until then ``SHA256SUMS.partial`` lists what has been sent. A file is
+    hashed while it is sent.
 
     Returns:
         The SHA-256 of that list, hex.
@@ -211,28 +221,75 @@ def upload(folder: Path, names: list[str], tree: Tree, patience_s: float) -> str
         BadInput: nobody may write there.
         SourceError: it did not answer for that long.
     """
-    lines = []
-    for name in sorted(names):
-        path = folder / name
-        sha = sha256_of(path)
-        lines.append(f"{sha}  {name}\n")
-        _sent(tree, name, path, sha, patience_s)
-    text = "".join(lines).encode()
-    sha = hashlib.sha256(text).hexdigest()
-    with tempfile.NamedTemporaryFile() as listed:
+    there, listed = persist(lambda: _told(tree), patience_s)
+    digests: dict[str, str] = {}
+    sent, unlisted = False, 0
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as hashing:
+        for name in sorted(names):
+            path = folder / name
+            size = path.stat().st_size
+            if name in listed and there[name].size == size:
+                digests[name] = sha256_of(path)
+                if digests[name] == listed[name]:
+                    continue
+            if not sent and LIST in there:  # it would call whole what is now being replaced
+                persist(partial(tree.remove, LIST), patience_s)
+            sent = True
+            digest = hashing.submit(sha256_of, path)
+            persist(partial(tree.write, name, path), patience_s)
+            digests[name] = digest.result()
+            unlisted += size
+            if unlisted > _LISTED_EVERY:
+                _written(tree, PARTIAL_LIST, sums(digests), patience_s)
+                unlisted = 0
+    text = sums(digests)
+    if sent or listed != digests or LIST not in there:
+        _written(tree, LIST, text, patience_s)
+    if PARTIAL_LIST in there or sent:
+        with contextlib.suppress(BadInput):  # there was none, or nobody may remove: it says less
+            persist(partial(tree.remove, PARTIAL_LIST), patience_s)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _told(tree: Tree) -> tuple[Mapping[str, RemoteFile], dict[str, str]]:
+    """The files that are there, and the digests that the list among them says.
+
+    Of a file that was written after the list nothing is known.
+    """
+    try:
+        there = tree.files()
+        name = LIST if LIST in there else PARTIAL_LIST
+        if name not in there or there[name].size > MAX_LIST:
+            return there, {}
+        text = tree.read(name, 0, there[name].size).decode(errors="replace")
+        listed = parse_sums(text, f"{tree.pinned}/{name}")
+    except BadInput:  # nothing there, nobody may look, or no list that can be read
+        return {}, {}
+    until = there[name].changed_s or math.inf
+    return there, {
+        name: sha256
+        for name, sha256 in listed.items()
+        if name in there and (there[name].changed_s or 0.0) <= until
+    }
+
+
+def _written(tree: Tree, name: str, text: str, patience_s: float) -> None:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8") as listed:
         listed.write(text)
         listed.flush()
-        _sent(tree, LIST, Path(listed.name), sha, patience_s)
-    return sha
+        persist(partial(tree.write, name, Path(listed.name)), patience_s)
 
 
-def _sent(tree: Tree, name: str, path: Path, sha: str, patience_s: float) -> None:
+def persist(ask: Callable[[], T], patience_s: float) -> T:
+    """Ask a place that may be away for a while.
+
+    Raises:
+        SourceError: it did not answer for that long.
+    """
     until, pause_s = time.monotonic() + patience_s, _FIRST_PAUSE_S
     while True:
         try:
-            if not tree.holds(name, path.stat().st_size, sha):
-                tree.write(name, path, sha)
-            return
+            return ask()
         except SourceError:
             if time.monotonic() > until:
                 raise

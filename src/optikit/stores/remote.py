@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from optikit.core.addresses import Address, RemoteFile, allowed
-from optikit.core.checksums import LIST, parse_sums
-from optikit.errors import BadInput, DatasetError, OptikitError, SourceError
+from optikit.core.checksums import LIST, PARTIAL_LIST, parse_sums
+from optikit.errors import BadInput, DatasetError, OptikitError
 from optikit.journal import patiently, write_whole
 from optikit.sources import SOURCES
 from optikit.sources.base import Tree
@@ -34,7 +34,7 @@ from optikit.spec.candidate import ArtifactRef
 from optikit.spec.model import ModelShape
 from optikit.spec.permit import ANYTHING, Permit
 from optikit.stores._folder import DATASET_SUFFIXES, is_model_file
-from optikit.stores._transfer import Progress, download, upload
+from optikit.stores._transfer import MAX_LIST, Progress, download, persist, upload
 from optikit.stores.base import Arrival
 from optikit.stores.file import FileModelStore
 from optikit.stores.shapes import shape_of_text
@@ -46,17 +46,23 @@ _PATIENCE_S = 120.0
 _STALE_S = 7 * 86_400.0
 _CONFIG = "config.json"
 _MAX_CONFIG = 16 << 20
-_MAX_LIST = 4 << 20
 
 Kind = Literal["model", "dataset"]
 T = TypeVar("T")
 
 
 class RemoteStore:
-    """Brings folders into a home's store; safe for several processes at once."""
+    """Brings folders into a home's store; safe for several processes at once.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        make_room: called before a transfer begins, with its bytes.
+    """
+
+    def __init__(
+        self, home: Path, make_room: Callable[[int], None] = lambda coming_bytes: None
+    ) -> None:
         self.home = home.absolute()
+        self._make_room = make_room
 
     def bring(
         self,
@@ -79,6 +85,8 @@ class RemoteStore:
             if known is not None:
                 found = self._take(store, known, kind, permit, None)
                 return Arrival(found, tree.pinned, 0, 0.0)
+            if not coming.is_dir():  # else its own bytes are here in part
+                self._make_room(sum(file.size for file in files.values()))
             digests = patiently(
                 lambda: download(tree, files, coming, _patience_s(), progress),
                 f"store {tree.pinned}",
@@ -114,6 +122,14 @@ class RemoteStore:
             move = digests is not None  # it came just now; else it is in the store already
             return store.take(folder, move=move, permit=inside, digests=digests)
         return store.take_dataset(folder, permit=inside)
+
+    def fetched(self) -> frozenset[str]:
+        """Digests, 64 hex digits, of all that came here from elsewhere, gone again or not."""
+        found = set()
+        for path in (self.home / "remote").glob("*.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found.add(str(json.loads(path.read_text())["digest"]).removeprefix("sha256:"))
+        return frozenset(found)
 
     def _known(self, name: str) -> Path | None:
         """The artifact that came under this key, if it is still there."""
@@ -178,7 +194,12 @@ def _taken(tree: Tree, kind: Kind, code: bool) -> dict[str, RemoteFile]:
     What a list of digests among them says, they must have.
     """
     found = dict(tree.files())
-    if LIST in found and found[LIST].size <= _MAX_LIST:
+    if PARTIAL_LIST in found and LIST not in found:
+        raise BadInput(
+            f"{tree.pinned} is not whole: it has {PARTIAL_LIST} and no {LIST}, so somebody is "
+            "sending files there, or broke off; send them again"
+        )
+    if LIST in found and found[LIST].size <= MAX_LIST:
         text = tree.read(LIST, 0, found[LIST].size).decode(errors="replace")
         for name, sha256 in parse_sums(text, f"{tree.pinned}/{LIST}").items():
             if name in found:
@@ -223,16 +244,7 @@ def _patience_s() -> float:
 
 
 def _patiently(ask: Callable[[], T], patience_s: float | None = None) -> T:
-    """Ask a place that may be away for a while."""
-    until, pause_s = time.monotonic() + (_patience_s() if patience_s is None else patience_s), 0.5
-    while True:
-        try:
-            return ask()
-        except SourceError:
-            if time.monotonic() > until:
-                raise
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 10.0)
+    return persist(ask, _patience_s() if patience_s is None else patience_s)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,21 @@ def test_an_address_of_one_file_is_a_folder_with_it(fs: MemoryFileSystem) -> Non
     assert folder.read("rows.jsonl", 0, 3) == b"abc"
 
 
+@pytest.mark.parametrize(
+    "info",
+    [
+        {"LastModified": datetime(2026, 11, 27, 12, 0, 1, tzinfo=UTC)},  # S3
+        {"modificationTime": 1795780801000, "mtime": None},  # WebHDFS
+        {"mtime": 1795780801.0},  # a local disk
+    ],
+)
+def test_when_a_file_was_written_is_known_from_every_kind(
+    fs: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch, info: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(fs, "find", lambda *_, **more: {"/m/a": {"size": 1, **info}})
+    assert Folder(fs, "/m", "memory://m").files()["a"].changed_s == 1795780801.0
+
+
 def test_nothing_there(fs: MemoryFileSystem) -> None:
     with pytest.raises(BadInput, match="memory://none: nothing is there"):
         Folder(fs, "/none", "memory://none").files()
@@ -65,21 +81,30 @@ def test_a_file_appears_under_its_name_when_it_is_whole(
         seen.append(sorted(fs.find("/m")))
 
     monkeypatch.setattr(fs, "put_file", watched)
-    Folder(fs, "/m", "memory://m").write("a", source, "0" * 64)
+    Folder(fs, "/m", "memory://m").write("a", source)
     assert any(name.endswith(".part") for name in seen[0])
     assert fs.cat_file("/m/a") == b"new"
     assert fs.find("/m") == ["/m/a"]
 
 
-def test_what_a_place_has_is_known_only_where_it_says_so(fs: MemoryFileSystem) -> None:
-    fs.pipe("/m/a", b"123")
-    silent = Folder(fs, "/m", "memory://m")
-    assert not silent.holds("a", 3, "f" * 64), "it does not say"
-    told = Folder(fs, "/m", "memory://m", known=lambda info: "f" * 64)
-    assert told.holds("a", 3, "f" * 64)
-    assert not told.holds("a", 4, "f" * 64)
-    assert not told.holds("a", 3, "e" * 64)
-    assert not told.holds("b", 3, "f" * 64)
+def test_a_file_is_taken_away(fs: MemoryFileSystem) -> None:
+    fs.pipe({"/m/a": b"123", "/m/b": b"4"})
+    folder = Folder(fs, "/m", "memory://m")
+    folder.remove("a")
+    assert fs.find("/m") == ["/m/b"]
+    with pytest.raises(BadInput, match="memory://m: nothing is there"):
+        folder.remove("a")
+
+
+def test_a_place_with_a_put_of_its_own_gets_the_file_by_it(
+    fs: MemoryFileSystem, tmp_path: Path
+) -> None:
+    (tmp_path / "a").write_bytes(b"new")
+    put: list[tuple[Path, str]] = []
+    folder = Folder(fs, "/m", "memory://m", put=lambda source, target: put.append((source, target)))
+    folder.write("a", tmp_path / "a")
+    assert put == [(tmp_path / "a", "/m/a")]
+    assert fs.find("/") == []
 
 
 @pytest.mark.parametrize(

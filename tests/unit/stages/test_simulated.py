@@ -19,6 +19,7 @@ from optikit.spec.plan import Plan
 from optikit.spec.record import CompressRecord, EvaluateRecord, FetchRecord
 from optikit.spec.simulated import MODEL_FILE, SimulatedModel
 from optikit.stages import _simulated
+from optikit.stages._bundle import write_text
 from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, resources_for
 from optikit.stages.compress import STAGE as COMPRESS
@@ -192,10 +193,10 @@ def test_jobs_that_keep_the_same_model_at_once_do_not_disturb_each_other(
             .read_text()
         )
     )
-    home, write, begun = tmp_path / "other", _simulated.write_text, []
+    home, begun = tmp_path / "other", list[Path]()
 
     def slow(path: Path, text: str, mode: int = 0o644) -> None:
-        write(path, text, mode)
+        write_text(path, text, mode)
         if not begun:  # another job comes while this one's file is written, and is done first
             begun.append(path)
             keep(home, model)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optikit.core.addresses import RemoteFile
-from optikit.core.checksums import LIST, parse_sums
+from optikit.core.checksums import LIST, PARTIAL_LIST, parse_sums
 from optikit.errors import BadInput, SourceError
 from optikit.stores import _transfer
 from optikit.stores._transfer import download, upload
@@ -28,10 +28,15 @@ class Tree:
         self.reads: list[tuple[str, int]] = []
         self.breaks_after = 10**9
         self.written: list[str] = []
+        self.changed: dict[str, float] = {}
+        self.removed: list[tuple[str, list[str]]] = []
         self._lock = threading.Lock()
 
     def files(self) -> dict[str, RemoteFile]:
-        return {name: RemoteFile(len(data), "1") for name, data in self.content.items()}
+        return {
+            name: RemoteFile(len(data), "1", changed_s=self.changed.get(name))
+            for name, data in self.content.items()
+        }
 
     def read(self, name: str, start: int, stop: int) -> bytes:
         with self._lock:
@@ -40,16 +45,17 @@ class Tree:
             self.reads.append((name, start))
         return self.content[name][start:stop]
 
-    def write(self, name: str, source: Path, sha256: str) -> None:
+    def remove(self, name: str) -> None:
+        if self.content.pop(name, None) is None:
+            raise BadInput("nothing is there")
+        self.removed.append((name, sorted(self.content)))
+
+    def write(self, name: str, source: Path) -> None:
         if self.breaks_after <= len(self.written):
             self.breaks_after += 1
             raise SourceError("gone")
         self.content[name] = source.read_bytes()
         self.written.append(name)
-
-    def holds(self, name: str, size: int, sha256: str) -> bool:
-        data = self.content.get(name)
-        return data is not None and hashlib.sha256(data).hexdigest() == sha256
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +151,57 @@ def test_what_goes_out_is_listed_last_and_sent_once(tmp_path: Path) -> None:
     }
     assert upload(tmp_path, ["a", "sub/b"], there, 0.0) == digest
     assert there.written == ["a", "sub/b", LIST], "it was there"
+    assert there.removed == []
+
+
+def test_a_folder_is_not_called_whole_while_a_file_of_it_is_replaced(tmp_path: Path) -> None:
+    there = Tree({})
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(name.encode())
+    upload(tmp_path, ["a", "b"], there, 0.0)
+    (tmp_path / "b").write_bytes(b"new")
+    there.written = []
+    upload(tmp_path, ["a", "b"], there, 0.0)
+    assert there.removed == [(LIST, ["a", "b"])]
+    assert there.written == ["b", LIST]
+    assert there.content["b"] == b"new"
+
+
+def test_an_upload_that_broke_off_goes_on_by_its_partial_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_transfer, "_LISTED_EVERY", 0)
+    names = ["a", "b", "c", "d"]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+    there = Tree({})
+    there.breaks_after = 4  # two files, each with its list
+    with pytest.raises(SourceError, match="gone"):
+        upload(tmp_path, names, there, -1.0)
+    assert set(there.content) == {"a", "b", PARTIAL_LIST}
+    (tmp_path / "b").write_bytes(b"B")  # changed here meanwhile, at the same size
+    there.written, there.breaks_after = [], 10**9
+    upload(tmp_path, names, there, 0.0)
+    assert [name for name in there.written if name in names] == ["b", "c", "d"]
+    assert set(there.content) == {*names, LIST}
+    assert there.content["b"] == b"B"
+
+
+def test_what_was_changed_there_after_its_list_is_sent_again(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    there = Tree({})
+    upload(tmp_path, ["a"], there, 0.0)
+    there.content["a"], there.changed["a"] = b"X", 5.0
+    there.changed[LIST] = 4.0
+    upload(tmp_path, ["a"], there, 0.0)
+    assert there.content["a"] == b"1"
+
+
+def test_a_list_there_that_is_none_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    there = Tree({"a": b"1", LIST: b"garbage"})
+    upload(tmp_path, ["a"], there, 0.0)
+    assert there.written == ["a", LIST]
 
 
 def test_a_sink_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
