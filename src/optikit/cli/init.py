@@ -7,6 +7,9 @@ from pathlib import Path
 
 HELP = "write a commented job spec for a model folder, a registered model or a shipped shape"
 
+_LONG_S = 3600.0
+"""A job that is expected to take longer is worth a shorter one before."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -50,7 +53,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Suggest a job and write it down."""
     from optikit.api import default_home, first_spec
-    from optikit.cli._print import as_json, say
+    from optikit.cli._print import as_json, duration, say
     from optikit.errors import BadInput
 
     shown = args.output == "-"
@@ -85,4 +88,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = job.flow_params.recipe[0] if spec.suggestion.plan.flow.compresses else "uncompressed"
     say(f"{file}: {job.model.name} on {job.compute.sku}, {recipe}, {job.engine.name}, {job.slo}")
     say(f"next: optikit plan {file} --predict, then optikit submit {file}")
+    estimate_s = spec.suggestion.plan.estimate_s
+    if estimate_s > _LONG_S and not args.quick:
+        say(f"first estimate {duration(estimate_s)}; for a first try of minutes: --quick")
     return 0

@@ -66,3 +66,13 @@ def test_a_quick_spec_plans_and_says_what_it_is_worth(
     assert main(["plan", "job.yaml", "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)
     assert (plan["tuner"]["finalists"], plan["method"]["name"]) == (0, "doubling")
+
+
+def test_a_long_job_is_said_to_be_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_folder(here / "model")
+    shape = Path(shapes.__file__).parent / "_shapes/smollm2-135m.json"
+    (model / "config.json").write_text(json.dumps(json.loads(shape.read_text())["config"]))
+    assert main(["init", "model", "--sku", "CPU_2"]) == 0
+    assert "--quick" in capsys.readouterr().out
+    assert main(["init", "model", "--sku", "CPU_2", "--quick", "-o", "quick.yaml"]) == 0
+    assert "--quick" not in capsys.readouterr().out
