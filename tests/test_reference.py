@@ -23,9 +23,8 @@ def test_a_generated_page_is_up_to_date(page: Path) -> None:
 
 def test_every_variable_that_the_sources_name_is_described() -> None:
     described = {*reference.VARIABLES, *reference.EXPORTED}
-    assert reference.variables_in_source() == described, (
-        "describe it in VARIABLES or EXPORTED of scripts/reference.py"
-    )
+    odd = sorted(reference.variables_in_source() ^ described)
+    assert odd == [], "describe it in VARIABLES or EXPORTED of scripts/reference.py, or take it out"
 
 
 def test_every_verb_and_every_room_has_its_section() -> None:
