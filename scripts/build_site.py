@@ -69,7 +69,14 @@ def pages() -> set[str]:
 
 def navigation() -> set[str]:
     """The pages that the navigation names."""
-    return set(_leaves(yaml.load(CONFIG.read_text(encoding="utf-8"), _Loader)["nav"]))
+    return set(_leaves(yaml.load(_config(), _Loader)["nav"]))
+
+
+def _config() -> str:
+    """The configuration's text, with every decision in the navigation."""
+    listed = sorted(name for name in pages() if name.startswith("decisions/"))
+    text = CONFIG.read_text(encoding="utf-8")
+    return re.sub(r"Decisions: \[\][^\n]*", f"Decisions: [{', '.join(listed)}]", text)
 
 
 class _Loader(yaml.SafeLoader):
@@ -107,7 +114,7 @@ def stage(folder: Path) -> Path:
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
     config = folder / CONFIG.name
-    shutil.copy(CONFIG, config)
+    config.write_text(_config(), encoding="utf-8")
     return config
 
 
