@@ -17,7 +17,7 @@ from optikit.api import Job
 from tests.commands import PAGES, ROOT, Command, commands, why_not
 from tests.models import tiny_llama
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(900)]
 
 BIN = Path(sys.executable).parent
 QUICKSTART = "docs/quickstart.md"
@@ -47,8 +47,9 @@ def desk(folder: Path) -> Path:
 
 
 def run(command: Command, home: Path, folder: Path) -> str:
-    model = tiny_llama(ROOT / ".cache" / "models" / "tiny-llama")
-    text = command.text.replace("/models/my-model", f"'{model}'")
+    text = command.text
+    if "/models/my-model" in text:
+        text = text.replace("/models/my-model", f"'{tiny_llama(folder / 'my model')}'")
     if command.text.startswith("optikit archive gc"):
         text += " --yes"  # there is no terminal that could be asked
     done = subprocess.run(

@@ -15,7 +15,7 @@ import pytest
 from scripts import build_site
 from tests.browser_pages import looked_at
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(600)]
 PAGES = ("index", "quickstart", "reference/cli", "reference/job-spec", "comparison")
 
 

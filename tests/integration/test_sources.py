@@ -26,7 +26,7 @@ from tests.models import tiny_llama
 from tests.object_store import ObjectStore, object_store
 from tests.webhdfs import NameNode
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(180)]
 
 LARGE = 160 << 20
 """Bytes of weights of the larger model: ten parts."""
