@@ -17,7 +17,7 @@ from optikit.api import Job
 from tests.commands import PAGES, ROOT, Command, commands, why_not
 from tests.models import tiny_llama
 
-pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(1800)]
 
 BIN = Path(sys.executable).parent
 QUICKSTART = "docs/quickstart.md"
@@ -59,7 +59,7 @@ def run(command: Command, home: Path, folder: Path) -> str:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=900,
     )
     allowed = CODES.get(command.text.split()[1], (0,))
     assert done.returncode in allowed, f"{command.id}\n{done.stdout[-3000:]}\n{done.stderr}"
