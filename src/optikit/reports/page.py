@@ -111,7 +111,7 @@ def page_of(archive: JobArchive) -> Page:
     )
     verdict = str(facts["verdict"] or facts["state"])
     return Page(
-        title=f"{facts['flow']} of {facts['model']} on {facts['sku']}",
+        title=f"{facts['flow']} of {facts['model']} on {facts['endpoint'] or facts['sku']}",
         simulated=facts["simulated"],
         verdict=verdict,
         tone=_TONES.get(verdict, "unclear"),
@@ -127,8 +127,11 @@ def _head(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "Submitted": facts["created"],
         "State": facts["state"],
         "Model": facts["model"],
+        "From": facts["model_address"],
+        "Licence": None if facts["simulated"] else facts["licence"],
         "Recipe": facts["recipe"],
-        "SKU": facts["sku"],
+        **({"Endpoint": facts["endpoint"]} if facts["endpoint"] else {}),
+        "Sent from" if facts["endpoint"] else "SKU": facts["sku"],
         "Engine": facts["engine"],
         "Workload": str(Workload.parse(facts["workload"])),
         "SLO": ", ".join(facts["slo"]) or "none (highest sustained rate)",
@@ -159,11 +162,15 @@ def _figures(drawn: Mapping[Path, Path], folder: str, names: Sequence[str]) -> t
 
 
 def _serving(facts: Mapping[str, Any]) -> Section | None:
+    again = f"Measure its certificate again: optikit verify {facts['certificate']}"
     if facts["bundle"] is None:
-        return None
+        if facts["certificate"] is None:
+            return None
+        server = f"{facts['endpoint']} is somebody else's server; nothing was started."
+        return Section("serve", "The server", (server, again))
     said = [f"The bundle: {facts['bundle']}"]
     if facts["certificate"]:
-        said.append(f"Measure its certificate again: optikit verify {facts['certificate']}")
+        said.append(again)
     code = None if facts["simulated"] else shlex.join(["sh", f"{facts['bundle']}/serve.sh"])
     if facts["simulated"]:
         said.append(f"{MARK}: there is no model to serve.")

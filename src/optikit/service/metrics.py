@@ -33,6 +33,7 @@ __all__ = ["LOOPBACK_NAMES", "Metrics"]
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _OTHER = "other"
+_ENGINES = ("vllm", "sglang", "openai", "simulated")
 _Labels = TypeVar("_Labels", bound=tuple[str, ...])
 _DECISIONS: tuple[Decision, ...] = ("granted", "refused", "driver_started", "driver_died")
 _OUTCOMES = ("complete", "pruned", "failed")
@@ -109,7 +110,7 @@ class Metrics:
         elif kind == "engine_ready":
             seconds, engine = _seconds(event.get("startup_s")), event.get("engine")
             if seconds is not None:
-                known = engine if engine in ("vllm", "simulated") else _OTHER
+                known = engine if engine in _ENGINES else _OTHER
                 self._startup_s.labels(known).observe(seconds)
 
     def decided(self, decision: Decision) -> None:
