@@ -74,6 +74,8 @@ def show(facts: dict[str, Any]) -> None:
         "verdict": facts["verdict"],
         "message": facts["message"],
         "model": facts["model"],
+        "from": facts["model_address"],
+        "licence": None if facts["simulated"] else facts["licence"],
         "recipe": facts["recipe"],
         "endpoint": facts["endpoint"],
         "sent from" if facts["endpoint"] else "SKU": facts["sku"],

@@ -13,6 +13,8 @@ from optikit.spec.job import OptimizationJob
 __all__ = ["NamedPath", "addresses_of", "path_of", "paths_of", "rooted"]
 
 _TASK_FILES = (".yaml", ".yml")
+_MODELS = "mlflow"
+"""The scheme of a registry."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def addresses_of(job: OptimizationJob) -> tuple[tuple[str, Address], ...]:
     """Key and address of all that a job takes from elsewhere, brings there, or sends load to.
 
     Raises:
-        SpecError: one that cannot be read.
+        SpecError: one that cannot be read, or is of another kind than the key.
     """
     named = [("model.uri", job.model.uri), ("dataset.path", job.dataset and job.dataset.path)]
     found = [(key, Address.parse(text, key)) for key, text in named if text and is_address(text)]
@@ -62,6 +64,12 @@ def addresses_of(job: OptimizationJob) -> tuple[tuple[str, Address], ...]:
         found.append(("publish.uri", Address.parse(job.publish.uri, "publish.uri")))
     if job.engine.url is not None:
         found.append(("engine.url", Address.parse(job.engine.url, "engine.url")))
+    for key, address in found:
+        if address.scheme == _MODELS and key != "model.uri":
+            raise SpecError(
+                f"{key}: asked {address}, but a registry of models holds models alone; a bundle "
+                "that may be deployed becomes a version there by itself"
+            )
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optikit.archive import JobArchive
+from optikit.reports._engine_said import engine_rows, engine_text
 from optikit.reports._hours import where_the_hours_went
 from optikit.reports.plots import NAMES, TUNING_NAMES, plots_of_job
 from optikit.reports.summary import summary
@@ -100,6 +101,7 @@ def page_of(archive: JobArchive) -> Page:
         _serving(facts),
         _corners(facts, drawn),
         _rate_search(facts, trials, drawn),
+        _engine_said(facts, trials),
         _tuning(facts, trials, drawn),
         _quality(facts),
         _left_out(archive, trials),
@@ -125,6 +127,8 @@ def _head(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "Submitted": facts["created"],
         "State": facts["state"],
         "Model": facts["model"],
+        "From": facts["model_address"],
+        "Licence": None if facts["simulated"] else facts["licence"],
         "Recipe": facts["recipe"],
         **({"Endpoint": facts["endpoint"]} if facts["endpoint"] else {}),
         "Sent from" if facts["endpoint"] else "SKU": facts["sku"],
@@ -192,8 +196,7 @@ def _rate_search(
     facts: Mapping[str, Any], trials: Sequence[Trial], drawn: Mapping[Path, Path]
 ) -> Section | None:
     """Of the trial that ships; of the last one that has a rate where none does."""
-    rated = [trial for trial in trials if trial.rate is not None]
-    shipped = next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+    shipped = _shipped(facts, trials)
     if shipped is None or shipped.rate is None:
         return None
     rows = [
@@ -221,6 +224,21 @@ def _rate_search(
         _table("Every probe", rows, columns),
         _figures(drawn, f"trials/{shipped.id}", NAMES),
     )
+
+
+def _shipped(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Trial | None:
+    rated = [trial for trial in trials if trial.rate is not None]
+    return next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+
+
+def _engine_said(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Section | None:
+    shipped = _shipped(facts, trials)
+    if shipped is None or shipped.engine_metrics is None:
+        return None
+    said = shipped.engine_metrics
+    rows = engine_rows(said)
+    tables = _table("Every probe by the engine's counters", rows, tuple(rows[0])) if rows else ()
+    return Section("engine", "What the engine said", engine_text(shipped.id, said), tables)
 
 
 def _tuning(

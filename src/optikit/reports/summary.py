@@ -10,11 +10,13 @@ from optikit.archive import JobArchive
 from optikit.core.corners import Corner, four_corners
 from optikit.core.elsewhere import sends_to
 from optikit.core.finalists import mean_rate
+from optikit.core.licence import NOT_STATED
 from optikit.spec.plan import Plan
 from optikit.spec.record import (
     BenchmarkRecord,
     CompressRecord,
     EvaluateRecord,
+    FetchRecord,
     PublishRecord,
     StageRecord,
     TuneRecord,
@@ -108,6 +110,7 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         "corners": {name: corner.model_dump(mode="json") for name, corner in corners.items()},
         "candidates": _candidates(records),
         "dataset": _dataset(records),
+        **_source(records),
         "quality": (
             [v.model_dump(mode="json") for v in evaluate.verdicts]
             if isinstance(evaluate, EvaluateRecord)
@@ -144,6 +147,17 @@ def _left(archive: JobArchive) -> list[str]:
     """What the last end of each stage could not get back."""
     last = {event["stage"]: event for event in archive.of_kind("teardown")}
     return [f"{name}: {what}" for name, event in last.items() for what in event["left"]]
+
+
+def _source(records: dict[str, StageRecord]) -> dict[str, Any]:
+    """Of the model that was fetched: digest, where it came from, licence; None where not known."""
+    found = records.get("fetch")
+    fetched = found if isinstance(found, FetchRecord) else None
+    return {
+        "model_digest": fetched.model.digest if fetched else None,
+        "model_address": fetched.model_address if fetched else None,
+        "licence": (fetched.licence or NOT_STATED) if fetched else None,
+    }
 
 
 def _dataset(records: dict[str, StageRecord]) -> dict[str, Any] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Literal
@@ -18,17 +17,14 @@ from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
 from optikit.spec.simulated import SimulatedModel
+from optikit.stages._licence import licence_of
 from optikit.stages._room import room_for_fetch
 from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, attempt
 from optikit.stores.base import Arrival, path_of
 
-__all__ = ["STAGE", "licence_of"]
+__all__ = ["STAGE"]
 
-_LICENCE_FILE = re.compile(r"^(licen[cs]e|copying)(\.(txt|md))?$", re.IGNORECASE)
-_FRONT_MATTER = re.compile(r"\A---\s*\n(?P<yaml>.*?)\n---\s*(\n|\Z)", re.DOTALL)
-_LICENCE_KEY = re.compile(r"""^license:[ \t]*["']?(?P<name>[^"'\n#]+)""", re.MULTILINE)
-_LONGEST = 200
 _HUB = "hf://"
 """A dataset of the hub is read row by row, not by its files."""
 _TELL_S = 5.0
@@ -201,24 +197,6 @@ def _brought(
         seconds=round(arrival.seconds, 3),
     )
     return arrival
-
-
-def licence_of(folder: Path) -> str | None:
-    """The licence that a model folder states: its README's front matter, else the first line of
-    its licence file; None where it states none."""
-    readme = folder / "README.md"
-    if readme.is_file():
-        front = _FRONT_MATTER.match(readme.read_text(encoding="utf-8", errors="replace"))
-        named = _LICENCE_KEY.search(front["yaml"]) if front else None
-        if named and named["name"].strip():
-            return named["name"].strip()[:_LONGEST]
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and _LICENCE_FILE.match(file.name):
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            first = next((line.strip(" #\t") for line in lines if line.strip(" #\t")), None)
-            if first:
-                return first[:_LONGEST]
-    return None
 
 
 STAGE = Fetch()

@@ -87,6 +87,20 @@ def test_a_bundle_goes_to_an_address_and_to_no_path() -> None:
         addresses_of(job(publish={"uri": "/tmp/out"}))
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"dataset": {"path": "mlflow://models:/m@certified"}},
+        {"publish": {"uri": "mlflow://models:/m"}},
+    ],
+)
+def test_a_registry_of_models_is_no_place_of_anything_else(spec: Any) -> None:
+    with pytest.raises(SpecError, match="a registry of models holds models alone"):
+        addresses_of(job(**spec))
+    named = addresses_of(job(model={"name": "m", "uri": "mlflow://models:/m@certified"}))
+    assert [key for key, _ in named] == ["model.uri"]
+
+
 def test_an_endpoint_is_an_address_and_its_key_a_file() -> None:
     engine = {"name": "openai", "url": "https://llm.example.com/v1", "key": {"file": "keys/x"}}
     asked = job(engine=engine)
