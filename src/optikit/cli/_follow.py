@@ -95,7 +95,7 @@ class Progress:
         variants = 2 if plan.job.flow_params.ablation and plan.flow.compresses else 1
         searches = ("benchmark" in plan.flow.stages) + plan.trials
         self._trials = searches * variants
-        self._simulated = plan.simulated
+        self._simulated, self._elsewhere = plan.simulated, plan.elsewhere
         self._ended = 0
         self._search_s: list[float] = []
 
@@ -117,8 +117,9 @@ class Progress:
 
     def _on_trial_started(self, event: dict[str, Any]) -> str:
         self._probe = ""
-        self._trial = told(event).strip().removeprefix("trial ")
-        return told(event)
+        line = told(event, self._elsewhere)
+        self._trial = line.strip().removeprefix("trial ")
+        return line
 
     def _on_probe(self, event: dict[str, Any]) -> str:
         line = told(event)
