@@ -117,7 +117,7 @@ class Progress:
 
     def _on_trial_started(self, event: dict[str, Any]) -> str:
         self._probe = ""
-        line = f"  trial {event['trial']} as the server is" if self._elsewhere else told(event)
+        line = told(event, self._elsewhere)
         self._trial = line.strip().removeprefix("trial ")
         return line
 

@@ -78,7 +78,7 @@ def how(certificate: Certificate) -> dict[str, str | None]:
         "trace": certificate.trace_digest,
         "raw probes": certificate.archive_digest,
         "made": f"{certificate.created} by OptiKIT {certificate.optikit_version}, "
-        f"{'job' if certificate.source == 'job' else 'measurement'} {certificate.job_id}",
+        f"as {certificate.job_id}",
     }
 
 

@@ -10,14 +10,19 @@ from optikit.reports.words import duration
 __all__ = ["serving_words", "told"]
 
 
-def told(event: Mapping[str, Any]) -> str:
+def told(event: Mapping[str, Any], elsewhere: bool = False) -> str:
     """One line, indented by what it is a part of; empty where the event is not worth one.
+
+    Args:
+        elsewhere: the server is somebody else's, and its arguments are not known.
 
     >>> told({"kind": "stage", "stage": "tune", "state": "done", "seconds": 75})
     'stage tune: done in 1 min 15 s'
     >>> told({"kind": "process_group", "group": {}})
     ''
     """
+    if elsewhere and event["kind"] == "trial_started":
+        return f"  trial {event['trial']} as the server is"
     words = _WORDS.get(event["kind"])
     return words(event) if words else ""
 

@@ -66,11 +66,11 @@ def job_facts(entry: Entry, queue: Sequence[Mapping[str, Any]]) -> dict[str, Any
     archive = reading.archive_of(entry)
     plan, known, events = archive.plan(), reading.state(entry), list(archive.events())
     trials = archive.trials()
-    rows = [_trial_row(trial) for trial in reversed(trials)]
+    rows = [_trial_row(trial, plan.elsewhere) for trial in reversed(trials)]
     best = max((t for t in trials if _per_device(t)), key=_per_device, default=None)
     for row in rows:
         row["best"] = best is not None and row["trial"] == best.id
-    under_way = _under_way(events, trials) if known["state"] not in FINAL else []
+    under_way = _under_way(plan, events, trials) if known["state"] not in FINAL else []
     verdict = known["verdict"]
     return {
         "id": entry.id,
@@ -92,8 +92,8 @@ def job_facts(entry: Entry, queue: Sequence[Mapping[str, Any]]) -> dict[str, Any
         "under_way": under_way,
         "trials": rows[:_TRIALS],
         "trials_ended": len(rows),
-        "best": None if best is None else _best(best),
-        "lines": _lines(events),
+        "best": None if best is None else _best(plan, best),
+        "lines": _lines(plan, events),
         "printed": _printed(entry),
         "status": _status(plan, known["state"], events, trials, best),
     }
@@ -103,29 +103,31 @@ def _per_device(trial: Trial) -> float:
     return (trial.rate_rps or 0.0) / trial.serving.devices
 
 
-def _best(trial: Trial) -> str:
+def _best(plan: Plan, trial: Trial) -> str:
+    if plan.elsewhere:  # how many devices, nobody here knows
+        return f"{number(trial.rate_rps)} requests/s, by trial {trial.id}"
     rate = f"{number(_per_device(trial))} requests/s a device"
     return f"{rate}, by trial {trial.id} ({trial.variant}, TP {trial.serving.tensor_parallel})"
 
 
-def _trial_row(trial: Trial) -> dict[str, Any]:
+def _trial_row(trial: Trial, elsewhere: bool) -> dict[str, Any]:
     why = trial.error or (trial.rate.reason if trial.rate else "")
     serving = trial.serving
     return {
         "trial": trial.id,
         "variant": trial.variant,
-        "tp": str(serving.tensor_parallel),
-        "seqs": str(serving.max_num_seqs),
-        "tokens": str(serving.max_num_batched_tokens),
+        "tp": number(None if elsewhere else serving.tensor_parallel),
+        "seqs": number(None if elsewhere else serving.max_num_seqs),
+        "tokens": number(None if elsewhere else serving.max_num_batched_tokens),
         "rate": number(trial.rate_rps),
-        "per_device": number(_per_device(trial) or None),
+        "per_device": number(None if elsewhere else _per_device(trial) or None),
         "state": trial.state,
         "why": why if trial.state != "complete" or trial.rate_rps is None else "",
     }
 
 
 def _under_way(
-    events: Sequence[Mapping[str, Any]], trials: Sequence[Trial]
+    plan: Plan, events: Sequence[Mapping[str, Any]], trials: Sequence[Trial]
 ) -> list[dict[str, str]]:
     """Trials of the last run that began and have not ended, each with its last probe."""
     over = {trial.id for trial in trials}
@@ -134,10 +136,10 @@ def _under_way(
         if event["kind"] == "state":
             found.clear()  # another driver: what the one before had begun is no more
         elif event["kind"] == "trial_started" and event["trial"] not in over:
-            words = {"trial": event["trial"], "what": _told(event).strip(), "probe": ""}
+            words = {"trial": event["trial"], "what": _told(plan, event).strip(), "probe": ""}
             found[event["trial"]] = words
         elif event["kind"] == "probe" and event.get("trial") in found:
-            found[event["trial"]]["probe"] = _told(event).strip()
+            found[event["trial"]]["probe"] = _told(plan, event).strip()
     return list(found.values())
 
 
@@ -164,23 +166,23 @@ def _waits(entry: Entry, queue: Sequence[Mapping[str, Any]]) -> str:
     return f"It waits for {needs}; {place['older']} older stages wait for the same."
 
 
-def _lines(events: Sequence[Mapping[str, Any]]) -> list[str]:
+def _lines(plan: Plan, events: Sequence[Mapping[str, Any]]) -> list[str]:
     """The journal in words, the latest last."""
     found: list[str] = []
     for event in reversed(events):
-        if words := _told(event):
+        if words := _told(plan, event):
             found.append(f"{iso(event['t'])[11:19]}  {words}")
         if len(found) >= _LINES:
             break
     return found[::-1]
 
 
-def _told(event: Mapping[str, Any]) -> str:
+def _told(plan: Plan, event: Mapping[str, Any]) -> str:
     try:
         if event["kind"] == "state":
             said = event.get("message") or ""
             return f"job {event['state']}{': ' if said else ''}{said}"
-        return told(event)
+        return told(event, plan.elsewhere)
     except (KeyError, TypeError, ValueError):  # of another version: the rest can still be told
         return f"({event['kind']})"
 
@@ -209,4 +211,4 @@ def _status(
     words += f", stage {at[0]}" if at else ""
     count = len(trials)
     words += f"; {count} {'trial' if count == 1 else 'trials'} ended" if count else ""
-    return f"{words}; best so far {_best(best)}." if best else f"{words}."
+    return f"{words}; best so far {_best(plan, best)}." if best else f"{words}."

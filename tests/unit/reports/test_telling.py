@@ -46,3 +46,8 @@ SERVING = {"tensor_parallel": 2, "max_num_seqs": 8, "max_num_batched_tokens": 51
 )  # fmt: skip
 def test_an_event_in_words(event: dict[str, Any], line: str) -> None:
     assert told(event) == line
+
+
+def test_a_server_elsewhere_is_as_it_is() -> None:
+    event = {"kind": "trial_started", "trial": "b0", "variant": "baseline", "serving": SERVING}
+    assert told(event, elsewhere=True) == "  trial b0 as the server is"
