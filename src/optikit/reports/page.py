@@ -96,7 +96,7 @@ def page_of(archive: JobArchive) -> Page:
         ArchiveError: the archive is not whole, or a raw file is damaged.
     """
     facts, trials = summary(archive), archive.trials()
-    shown = _shipped(facts, trials)
+    shown = _shown_trial(facts, trials)
     plots = plots_of_job(archive, {shown.id} if shown else ())
     drawn = {path.relative_to(archive.root): path for path in plots}
     made = (
