@@ -17,7 +17,7 @@ from tests.browser_pages import looked_at, walked
 from tests.service_case import SPEC
 from tests.services import RunningService, running_service, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(900)]
 
 LONG: dict[str, Any] = {
     **SPEC,
