@@ -11,7 +11,7 @@ BIN := .venv/bin
 CODE := src tests benchmarks scripts examples deploy
 
 .PHONY: help setup demo test check clean ready
-.PHONY: lint types imports unit examples format integration audit
+.PHONY: lint types imports unit examples docs reference format integration audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ demo: setup ## run examples/jobs/quickstart.yaml on real vLLM and print the resu
 
 test: setup check integration ## every check and test
 
-check: lint types imports unit examples ## the one door: style, types, import rules, unit tests, docs, examples
+check: lint types imports unit docs examples ## the one door: style, types, import rules, unit tests, docs, examples
 	@echo "check: all passed"
 
 # Sets up only what is not there at all: a check must not change a working environment.
@@ -44,7 +44,7 @@ imports: ready
 	$(BIN)/lint-imports --no-logo
 
 unit: ready # tests of the code, of the architecture and of the docs; doctests of the pure modules
-	$(BIN)/python -m pytest -q -m "not integration and not gpu" tests/unit tests/contracts tests/test_*.py
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -m "not integration and not gpu" tests/unit tests/contracts tests/test_*.py
 	$(BIN)/python -m pytest -q --doctest-modules src/optikit/spec src/optikit/core src/optikit/errors.py src/optikit/plugins.py src/optikit/reports/words.py
 
 examples: ready # every example is planned
@@ -52,8 +52,19 @@ examples: ready # every example is planned
 	  echo "optikit plan $$job"; $(BIN)/optikit plan --json "$$job" > /dev/null || exit 1; \
 	done
 
+docs: ready ## build the documentation site into build/site
+	$(BIN)/python scripts/build_site.py
+
+reference: ready ## write the pages of the reference that are made from the code
+	$(BIN)/python scripts/reference.py
+
+# First what may run beside others, then what needs the machine for itself; both are run to the end.
 integration: ready
-	$(BIN)/python -m pytest -m "integration and not gpu" --durations=30 tests/integration
+	@failed=0; \
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "integration and beside and not gpu" \
+	  --durations=15 tests/integration || failed=1; \
+	$(BIN)/python -m pytest -m "integration and not beside and not gpu" --durations=30 tests/integration || failed=1; \
+	exit $$failed
 
 audit: ready ## locked versions against known advisories; ONLINE=1 also asks an advisory service
 	$(BIN)/python scripts/audit.py $(if $(ONLINE),--online)

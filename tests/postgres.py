@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.debian import debian
+
 __all__ = ["database", "server", "start", "stop"]
 
 USER = "nobody"
@@ -20,11 +22,13 @@ USER = "nobody"
 
 def binaries() -> Path:
     """Folder of the server's programs; the test is skipped where there are none."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        pytest.skip("no PostgreSQL server here (Debian: apt-get install postgresql)")
     pytest.importorskip("psycopg", reason="no driver; pip install 'optikit[postgres]'")
-    return found[-1].parent
+    return Path(debian(_initdb, "postgresql")).parent
+
+
+def _initdb() -> str | None:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return str(found[-1]) if found else None
 
 
 def as_user(*command: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import time
 import urllib.error
@@ -18,20 +17,17 @@ from typing import Any
 import yaml
 
 from optikit.adapters.process import free_port
+from tests.debian import program
 
-__all__ = ["Prometheus", "prometheus", "prometheus_server", "promtool"]
+__all__ = ["Prometheus", "prometheus_server", "promtool"]
 
 _START_S = 60.0
 
 
-def prometheus() -> str | None:
-    """The program; None: it is not installed."""
-    return shutil.which("prometheus")
-
-
 def promtool(*argv: str, cwd: Path) -> str:
     """What Prometheus' own checker says; it must be content."""
-    done = subprocess.run(["promtool", *argv], cwd=cwd, capture_output=True, text=True, timeout=120)
+    tool = program("promtool", "prometheus")
+    done = subprocess.run([tool, *argv], cwd=cwd, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -84,7 +80,7 @@ def prometheus_server(folder: Path, target: str, rules: Path) -> Iterator[Promet
     }
     (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
     command = [
-        str(prometheus()), f"--config.file={folder / 'prometheus.yml'}",
+        program("prometheus", "prometheus"), f"--config.file={folder / 'prometheus.yml'}",
         f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
     ]  # fmt: skip
     with (folder / "log").open("wb") as log:

@@ -1,4 +1,4 @@
-"""docs/reference/index.md shows the tables as they are; the how-to's questions are answered."""
+"""docs/reference/archive-index.md shows the tables as they are; the how-to is answered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optikit.index.tables import ALL, FACTS, SCHEMA
 from tests.unit.reports.archive_case import driven
 
 ROOT = Path(__file__).parent.parent
-REFERENCE = ROOT / "docs" / "reference" / "index.md"
+REFERENCE = ROOT / "docs" / "reference" / "archive-index.md"
 HOW_TO = ROOT / "docs" / "howto" / "ask-across-jobs.md"
 _TYPES = {
     *((sa.Text, "text"), (sa.Float, "float"), (sa.BigInteger, "integer")),

@@ -16,13 +16,18 @@ from pathlib import Path
 
 from optikit.adapters.disk import TRASH, delete, put_away
 from optikit.archive import JobArchive
-from optikit.core.retention import decide
-from optikit.errors import ArchiveError, OptikitError
+from optikit.core.eviction import evict
+from optikit.core.retention import decide, size_bytes
+from optikit.errors import ArchiveError, BadInput, OptikitError
 from optikit.reports.disk import changed_s, survey
 from optikit.spec.retention import Decision, Policy, Removal, Seen
 from optikit.stores.file import FileModelStore
+from optikit.stores.remote import RemoteStore
 
-__all__ = ["Collected", "collect", "look"]
+__all__ = ["CACHE_MAX", "Collected", "bound_cache", "collect", "look"]
+
+CACHE_MAX = "OPTIKIT_CACHE_MAX"
+"""How much of what came from elsewhere may lie on the disk, as 500GB; not set: no bound."""
 
 _ORDER = ("leftover", "job", "baseline", "artifact")
 """Artifacts last: who is killed before leaves some that nobody needs, which the next one finds."""
@@ -81,6 +86,41 @@ def collect(home: Path, seen: Seen, decision: Decision) -> Collected:
             else:
                 removed.append(item)
     return Collected(tuple(removed), tuple(spared), tuple(failed))
+
+
+def bound_cache(archive: JobArchive, coming_bytes: int) -> None:
+    """Take away what came from elsewhere and nobody needs, where more comes than may stay.
+
+    A job goes on where that cannot be done; its journal says so.
+
+    Raises:
+        BadInput: the bound is no size.
+    """
+    told = os.environ.get(CACHE_MAX)
+    if not told:
+        return
+    limit, home, now_s = _limit(told), archive.home, time.time()
+    seen = survey(home)
+    decision = evict(seen, RemoteStore(home).fetched(), limit, coming_bytes, now_s)
+    try:
+        done = collect(home, seen, decision) if decision.remove else Collected((), (), ())
+    except ArchiveError as error:
+        archive.event("note", text=f"the cache was not looked at: {error}")
+        return
+    left = decision.left_bytes + decision.freed_bytes - done.freed_bytes
+    if done.removed:
+        text = f"{len(done.removed)} artifacts of other jobs left the cache ({CACHE_MAX}={told})"
+        archive.event("note", text=text)
+    if left > limit:
+        text = f"the cache grows to {left / 1e9:.1f} GB, over {CACHE_MAX}={told}: jobs, bundles or "
+        archive.event("note", text=f"{text}registered models need what is in it")
+
+
+def _limit(told: str) -> int:
+    try:
+        return size_bytes(told)
+    except BadInput as error:
+        raise BadInput(f"{CACHE_MAX}: {error}") from None
 
 
 @contextmanager

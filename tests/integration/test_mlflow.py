@@ -14,7 +14,7 @@ from optikit.errors import OptikitError
 from optikit.spec.record import Trial
 from optikit.trackers.mlflow import TRACKER
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.beside]
 
 
 def trial(name: str, rate: float | None) -> Trial:

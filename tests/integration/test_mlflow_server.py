@@ -18,7 +18,7 @@ from optikit.errors import OptikitError
 from optikit.trackers.mlflow import TRACKER
 from tests.mlflow_server import mlflow_server
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 OPTIKIT = str(Path(sys.executable).with_name("optikit"))
 NOBODY = "http://127.0.0.1:9"

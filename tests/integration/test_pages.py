@@ -13,7 +13,7 @@ import yaml
 
 from tests.browser_pages import looked_at
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(600)]
 
 OPTIKIT = str(Path(sys.executable).with_name("optikit"))
 SPEC: dict[str, Any] = {

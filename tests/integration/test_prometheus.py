@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
-from tests.prometheus_server import Prometheus, prometheus, prometheus_server
+from tests.prometheus_server import Prometheus, prometheus_server, promtool
 from tests.service_case import SPEC
 from tests.services import RunningService, running_service, wait_until
 from tests.test_deploy import DEPLOY, built, rules, shown
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.beside,
     pytest.mark.timeout(300),
-    pytest.mark.skipif(prometheus() is None, reason="no prometheus here: apt install prometheus"),
 ]
 
 SITE = "nodes: [{name: n1, kind: H100, devices: 8}, {name: n2, kind: L40S, devices: 4}]\n"
@@ -108,3 +110,18 @@ def test_a_service_that_was_killed_is_down_within_seconds(watched: Watched) -> N
     watched.prometheus.until('up{job="optikit"} == 0', 20.0)
     assert time.monotonic() - began < 20.0
     watched.prometheus.until('ALERTS{alertname="OptikitServiceDown", alertstate="pending"} == 1')
+
+
+def test_promtool_accepts_the_rules_and_their_tests() -> None:
+    said = promtool("check", "rules", "alerts.yaml", cwd=DEPLOY / "prometheus")
+    assert f"SUCCESS: {len(rules())} rules found" in said
+    assert "SUCCESS" in promtool("test", "rules", "alerts_test.yaml", cwd=DEPLOY / "prometheus")
+
+
+def test_the_rules_tests_can_fail(tmp_path: Path) -> None:
+    """With every bound out of reach nothing fires, and promtool says so."""
+    text = (DEPLOY / "prometheus" / "alerts.yaml").read_text()
+    (tmp_path / "alerts.yaml").write_text(text.replace("> 4 * 3600", "> 400 * 3600"))
+    shutil.copy(DEPLOY / "prometheus" / "alerts_test.yaml", tmp_path)
+    with pytest.raises(AssertionError, match="OptikitJobStuck"):
+        promtool("test", "rules", "alerts_test.yaml", cwd=tmp_path)

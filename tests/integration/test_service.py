@@ -23,7 +23,7 @@ from tests.running import ROOT, environment
 from tests.service_case import SPEC
 from tests.services import RunningService, by_command, running_service, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 LONG: dict[str, Any] = {
     **SPEC,

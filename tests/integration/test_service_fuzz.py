@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from optikit.service.rest import application
 from tests.service_case import SPEC, Service
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 MARK = "only-a-knows-this"
 

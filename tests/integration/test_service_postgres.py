@@ -14,7 +14,7 @@ from tests.book_contract import BookContract
 from tests.service_case import SPEC
 from tests.services import by_command, running_service, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

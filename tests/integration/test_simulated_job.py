@@ -16,7 +16,7 @@ import yaml
 from optikit.api import leftovers
 from optikit.cli import main
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 OPTIKIT = str(Path(sys.executable).with_name("optikit"))

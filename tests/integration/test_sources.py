@@ -26,7 +26,7 @@ from tests.models import tiny_llama
 from tests.object_store import ObjectStore, object_store
 from tests.webhdfs import NameNode
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(180)]
 
 LARGE = 160 << 20
 """Bytes of weights of the larger model: ten parts."""
@@ -86,7 +86,7 @@ def test_a_model_in_a_bucket_is_the_same_model_and_comes_once(
     assert came.artifact.digest == here.digest
     assert came.moved_bytes >= here.size_bytes > 0
     assert told[-1] == (came.moved_bytes, came.moved_bytes)
-    assert shape_elsewhere("s3://models/tiny/v1").layers == 2
+    assert shape_elsewhere("s3://models/tiny/v1", tmp_path).layers == 2
     again = store.bring("s3://models/tiny/v1/", "model")
     assert (again.artifact, again.moved_bytes) == (came.artifact, 0)
     left = [path.name for path in (tmp_path / "b/artifacts").glob("[!.]*")]
@@ -222,6 +222,22 @@ def test_a_store_that_stays_away_is_one_clear_error_and_costs_nothing_that_came(
     told: list[int] = []
     RemoteStore(tmp_path).bring("s3://models/large", "model", progress=lambda d, t: told.append(d))
     assert told[0] >= LARGE // 4
+
+
+def test_room_is_made_before_a_transfer_and_only_then(
+    s3: ObjectStore, model: Path, tmp_path: Path
+) -> None:
+    put(s3, "models", model, "room")
+    asked: list[tuple[int, int]] = []
+    store = RemoteStore(
+        tmp_path,
+        make_room=lambda coming: asked.append((coming, len(list(tmp_path.glob("artifacts/*"))))),
+    )
+    came = store.bring("s3://models/room", "model")
+    assert asked == [(came.moved_bytes, 0)]
+    store.bring("s3://models/room", "model")
+    assert len(asked) == 1
+    assert store.fetched() == {came.artifact.digest.removeprefix("sha256:")}
 
 
 def test_what_is_sent_comes_back_checked(s3: ObjectStore, model: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests import postgres
 from tests.integration.test_tuning import SPEC, tuned
 from tests.running import submit, wait_for
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

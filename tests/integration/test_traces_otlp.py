@@ -22,7 +22,7 @@ from tests.integration.test_mlflow_server import SPEC
 from tests.mlflow_server import mlflow_server
 from tests.otlp_receiver import Received, attributes_of, receiver
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 OPTIKIT = str(Path(sys.executable).with_name("optikit"))
 TOKEN = "a-token-that-nobody-may-read"

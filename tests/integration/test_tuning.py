@@ -14,7 +14,7 @@ from optikit.api import Job
 from optikit.spec.record import TuneRecord
 from tests.running import run, submit, wait_for, write_spec
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(240)]
 
 SPEC: dict[str, Any] = {
     "flow": "tune",

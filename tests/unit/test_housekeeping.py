@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import threading
 import time
@@ -13,9 +14,10 @@ import pytest
 from optikit import housekeeping
 from optikit.adapters import disk
 from optikit.archive import JobArchive, jobs
-from optikit.errors import ArchiveError
-from optikit.housekeeping import Collected, collect, look
+from optikit.errors import ArchiveError, BadInput
+from optikit.housekeeping import Collected, bound_cache, collect, look
 from optikit.reports.check import check_archive
+from optikit.reports.disk import survey
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.record import FetchRecord
 from optikit.spec.retention import Policy
@@ -241,3 +243,44 @@ def test_a_model_that_somebody_else_removed_is_missed(home: Path, tmp_path: Path
     disk.delete(Path(model.path))
     missed = [f for f in check_archive(archive).findings if f.kind == "missing"]
     assert any("fetched model" in f.where for f in missed)
+
+
+def fetched(home: Path, *models: ArtifactRef) -> None:
+    (home / "remote").mkdir(parents=True, exist_ok=True)
+    for number, model in enumerate(models):
+        (home / "remote" / f"{number}.json").write_text(json.dumps({"digest": model.digest}))
+        os.utime(model.path, (time.time() - LATER + number,) * 2)
+
+
+def notes(archive: JobArchive) -> list[str]:
+    return [event["text"] for event in archive.of_kind("note")]
+
+
+def test_what_comes_from_elsewhere_stays_within_its_bound(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = artifact(home, tmp_path, "first"), artifact(home, tmp_path, "second")
+    old = opened(home, first, second)
+    fetched(home, first, second)
+    coming = JobArchive.create(home, small_plan(), {})
+    bound_cache(coming, 10**9)  # no bound is set
+    assert Path(first.path).exists()
+    size = sum(seen.bytes for seen in survey(home).artifacts)
+    monkeypatch.setenv("OPTIKIT_CACHE_MAX", f"{size}B")
+    bound_cache(coming, 1)
+    assert (Path(first.path).exists(), Path(second.path).exists()) == (False, True)
+    assert notes(coming) == [
+        f"1 artifacts of other jobs left the cache (OPTIKIT_CACHE_MAX={size}B)"
+    ]
+    assert [event["artifacts"] for event in old.of_kind("collected")] == [
+        [first.digest.removeprefix("sha256:")]
+    ]
+    bound_cache(coming, 10 * size)
+    assert not Path(second.path).exists()
+    assert "over OPTIKIT_CACHE_MAX" in notes(coming)[-1]
+
+
+def test_a_bound_that_is_no_size_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPTIKIT_CACHE_MAX", "much")
+    with pytest.raises(BadInput, match="OPTIKIT_CACHE_MAX: 'much' is no size"):
+        bound_cache(JobArchive.create(home, small_plan(), {}), 1)

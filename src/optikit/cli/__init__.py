@@ -6,6 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
+from optikit import __version__
 from optikit.errors import OptikitError
 
 __all__ = ["main"]
@@ -47,6 +48,7 @@ def parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 failed, 2 bad input, 3 finished with a negative verdict, "
         "4 inconclusive, 130 cancelled",
     )
+    top.add_argument("--version", action="version", version=f"optikit {__version__}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name in VERBS:
         verb = import_module(f"optikit.cli.{name}")

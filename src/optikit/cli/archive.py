@@ -1,14 +1,18 @@
 """optikit archive check [JOB...]: derive an archive's figures again and compare; archive gc: free
 the disk; archive sync: tell the tracker again; archive trace: send a job's trace again; archive
-index: bring the index in SQL up to date; archive query: ask it."""
+index: bring the index in SQL up to date; archive query: ask it; archive push and pull: bring an
+archive elsewhere, and back."""
 
 from __future__ import annotations
 
 import argparse
 
-from optikit.cli import _gc, _index, _sync, _trace
+from optikit.cli import _carry, _gc, _index, _sync, _trace
 
-HELP = "check, index and query archives; free the disk; tell tracker and traces again"
+HELP = (
+    "check that archives hold what was measured; ask across jobs; bring them elsewhere and back; "
+    "free the disk; tell tracker and traces again"
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +42,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         )
     )
     _index.query_arguments(actions.add_parser("query", help="ask the index in SQL"))
+    _carry.push_arguments(
+        actions.add_parser("push", help="bring an ended job's archive to a bucket, HDFS or folder")
+    )
+    _carry.pull_arguments(
+        actions.add_parser(
+            "pull", help="bring back, and verify, an archive that push brought there"
+        )
+    )
     _gc.arguments(
         actions.add_parser(
             "gc",
@@ -48,10 +60,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
-    actions = {
-        **{"gc": _gc.run, "sync": _sync.run, "trace": _trace.run, "check": _check},
-        **{"index": _index.run, "query": _index.query},
-    }
+    actions = {"gc": _gc.run, "sync": _sync.run, "trace": _trace.run, "check": _check}
+    actions |= {"push": _carry.push, "pull": _carry.pull}
+    actions |= {"index": _index.run, "query": _index.query}
     return actions[args.action](args)
 
 

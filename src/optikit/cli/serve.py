@@ -31,8 +31,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="keep an index of all teams' jobs up to date: such as postgresql://USER@HOST/NAME, or "
         "'default', a file in the home (default: $OPTIKIT_INDEX_URL, else none)",
     )
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     parser.add_argument(
         "--behind-tls-proxy",
         action="store_true",

@@ -1,4 +1,4 @@
-"""The tables of the index; docs/reference/index.md shows them, and a test compares the two.
+"""The tables of the index; docs/reference/archive-index.md shows them, and a test compares the two.
 
 Every name begins with ``archive_``: Optuna's studies and the service's queue, which have tables of
 their own, may lie in the same database.

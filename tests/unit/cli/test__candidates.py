@@ -43,7 +43,8 @@ def test_verbs_with_their_help() -> None:
     assert found("su") == ["submit"]
     told = dict(candidates(parser(), ["sub"]))
     assert "run a job" in told["submit"]
-    assert found("archive", "") == ["check", "sync", "trace", "index", "query", "gc"]
+    actions = ["check", "sync", "trace", "index", "query", "push", "pull", "gc"]
+    assert found("archive", "") == actions
     assert found("nosuch", "") == []
 
 
