@@ -22,7 +22,7 @@ from tests.index_contract import IndexContract, ended
 from tests.service_case import SPEC
 from tests.services import by_command, running_service, wait_until
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
