@@ -11,7 +11,7 @@ BIN := .venv/bin
 CODE := src tests benchmarks scripts examples deploy
 
 .PHONY: help setup demo test check clean ready
-.PHONY: lint types imports unit examples format integration audit
+.PHONY: lint types imports unit examples docs reference format integration audit
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,7 +26,7 @@ demo: setup ## run examples/jobs/quickstart.yaml on real vLLM and print the resu
 
 test: setup check integration ## every check and test
 
-check: lint types imports unit examples ## the one door: style, types, import rules, unit tests, docs, examples
+check: lint types imports unit docs examples ## the one door: style, types, import rules, unit tests, docs, examples
 	@echo "check: all passed"
 
 # Sets up only what is not there at all: a check must not change a working environment.
@@ -51,6 +51,12 @@ examples: ready # every example is planned
 	@for job in examples/jobs/*.yaml examples/recipes/*.yaml; do \
 	  echo "optikit plan $$job"; $(BIN)/optikit plan --json "$$job" > /dev/null || exit 1; \
 	done
+
+docs: ready ## build the documentation site into build/site
+	$(BIN)/python scripts/build_site.py
+
+reference: ready ## write the pages of the reference that are made from the code
+	$(BIN)/python scripts/reference.py
 
 # First what may run beside others, then what needs the machine for itself; both are run to the end.
 integration: ready

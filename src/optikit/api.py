@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from optikit.adapters.hardware import cpu_dtype, describe_environment
+from optikit.adapters.jsonlog import asked_for
 from optikit.archive import JobArchive, checked_id, default_home, jobs, new_id, open_job
 from optikit.core.addresses import is_address
 from optikit.core.elsewhere import unseen_shape
@@ -326,6 +327,7 @@ class Submitter:
 
     def start(self, job: OptimizationJob, job_id: str | None = None) -> Job | RemoteJob:
         """Check, open the archive, start the driver; returns at once. On a cluster: send it."""
+        asked_for()  # a driver's log has a format, or there is none
         if self.address is not None:
             there, python = self._home_there, self._python
             return RemoteJob.submit(

@@ -10,7 +10,8 @@
         queue.json               team and place, where a service's queue admits its stages
         journal.jsonl            one line an event: states, stages, records, trials, probes, groups
         driver.log               what the driver and its workers print
-        trials/TRIAL/            serving.json, probe-NN.jsonl (a line a request), engine.log
+        trials/TRIAL/            serving.json, probe-NN.jsonl (a line a request), engine.log,
+                                 engine-metrics.jsonl.gz (core/scrapes.py)
         candidates/ quality/ study/
       measurements/ID/           a server measured without a job: see measuring/archive.py
       models/ artifacts/ bundles/  registry, content by digest, what ships

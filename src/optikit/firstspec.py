@@ -65,6 +65,7 @@ def first_spec(
     dataset: str | None = None,
     prompt_tokens: int | None = None,
     output_tokens: int | None = None,
+    quick: bool = False,
 ) -> FirstSpec:
     """A commented spec that can be planned as it is. Nothing is written, nothing needs a GPU.
 
@@ -75,6 +76,7 @@ def first_spec(
         file: name of the file that the text is for.
         engine: None: vLLM, or where there are no weights the simulated one.
         sku: None: the smallest that holds the model, one of this machine's where it has one.
+        quick: a first try: so little is measured that the rate is preliminary.
 
     Raises:
         UnknownName: no such model, engine or SKU.
@@ -111,6 +113,7 @@ def first_spec(
             sku=_sku(sku),
             prompt_tokens=prompt_tokens,
             output_tokens=output_tokens,
+            quick=quick,
         )
     )
     text = spec_text(suggestion, _about(model, chosen, engine is not None), file, __version__)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 HELP = "write a commented job spec for a model folder, a registered model or a shipped shape"
 
+_LONG_S = 3600.0
+"""A job that is expected to take longer is worth a shorter one before."""
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
@@ -39,13 +42,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt-tokens", type=int, metavar="N", help="of a request")
     parser.add_argument("--output-tokens", type=int, metavar="N", help="of a request")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a first try: two trials and short probes; the rate is preliminary",
+    )
     parser.add_argument("--json", action="store_true", help="print what was suggested as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
     """Suggest a job and write it down."""
     from optikit.api import default_home, first_spec
-    from optikit.cli._print import as_json, say
+    from optikit.cli._print import as_json, duration, say
     from optikit.errors import BadInput
 
     shown = args.output == "-"
@@ -63,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
         dataset=args.dataset,
         prompt_tokens=args.prompt_tokens,
         output_tokens=args.output_tokens,
+        quick=args.quick,
     )
     if shown:
         say(spec.text.rstrip("\n"))
@@ -79,4 +88,7 @@ def run(args: argparse.Namespace) -> int:
     recipe = job.flow_params.recipe[0] if spec.suggestion.plan.flow.compresses else "uncompressed"
     say(f"{file}: {job.model.name} on {job.compute.sku}, {recipe}, {job.engine.name}, {job.slo}")
     say(f"next: optikit plan {file} --predict, then optikit submit {file}")
+    estimate_s = spec.suggestion.plan.estimate_s
+    if estimate_s > _LONG_S and not args.quick:
+        say(f"first estimate {duration(estimate_s)}; for a first try of minutes: --quick")
     return 0

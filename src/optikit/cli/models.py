@@ -16,9 +16,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     verbs = parser.add_subparsers(dest="models_verb", required=True, metavar="VERB")
     add = verbs.add_parser("add", help="register a model folder under a name and version")
-    add.add_argument("path", type=Path, metavar="PATH")
-    add.add_argument("--name", required=True)
-    add.add_argument("--version", required=True)
+    add.add_argument("path", type=Path, metavar="PATH", help="folder in Hugging Face format")
+    add.add_argument("--name", required=True, help="what jobs call it")
+    add.add_argument("--version", required=True, help="one for good: its content never changes")
     add.add_argument(
         "--trust-remote-code",
         action="store_true",

@@ -17,7 +17,7 @@ HELP = "resolve a job spec and print what would run; starts nothing"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("spec", type=Path, metavar="JOB.yaml")
+    parser.add_argument("spec", type=Path, metavar="JOB.yaml", help="a job spec, YAML or JSON")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     parser.add_argument(
         "--predict",

@@ -25,8 +25,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="such as postgresql://USER@HOST/NAME; default: a file in the home",
     )
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     parser.add_argument(
         "--behind-tls-proxy",
         action="store_true",

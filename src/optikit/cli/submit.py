@@ -19,7 +19,7 @@ HELP = "run a job and wait for its result (Ctrl-C cancels it)"
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("spec", type=Path, metavar="JOB.yaml")
+    parser.add_argument("spec", type=Path, metavar="JOB.yaml", help="a job spec, YAML or JSON")
     parser.add_argument("--detach", action="store_true", help="print the job's id and return")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument(

@@ -32,7 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     remove = verbs.add_parser("remove", help="end a team; its jobs and folder stay")
     listing = verbs.add_parser("list", help="list teams")
     for sub in (add, change, token, remove):
-        sub.add_argument("name", metavar="NAME")
+        sub.add_argument("name", metavar="NAME", help="of the team")
     for sub in (add, change, token, remove, listing):
         sub.add_argument("--home", type=Path, metavar="DIR", help="of the service")
         sub.add_argument("--database", metavar="URL", help="of the service, where it was given one")

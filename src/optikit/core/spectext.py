@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from optikit.core.suggest import Suggestion
+from optikit.core.suggest import QUICK, Suggestion
 from optikit.spec.plan import Plan
 
 __all__ = ["quoted", "spec_text"]
@@ -119,6 +119,18 @@ def _lines(suggestion: Suggestion, found: str, file: str, version: str) -> Itera
         yield "method:"
         yield from _comment(why["max_search_s"], 2)
         yield f"  max_search_s: {job.method.max_search_s:g}"
+    if "quick" in why:
+        yield from _quick(suggestion)
+
+
+def _quick(suggestion: Suggestion) -> Iterator[str]:
+    """What a first try says besides."""
+    yield ""
+    yield from _comment(suggestion.why["quick"])
+    for key, values in QUICK.items():
+        if key in suggestion.job.model_fields_set:
+            yield f"{key}:"
+            yield from (f"  {name}: {value}" for name, value in values.items())
 
 
 def _shape(plan: Plan) -> str:

@@ -36,6 +36,23 @@ KNEE = 0.5
 LONGEST_H = 12.0
 """Wall time that a first tuning stage may take, as predicted; trials are asked by that."""
 TRIALS, FEWEST_TRIALS = 30, 3
+QUICK_TRIALS = 2
+QUICK: Mapping[str, Mapping[str, object]] = {
+    "method": {
+        "name": "doubling",
+        "requests_per_probe": 40,
+        "rate_tolerance": 0.5,
+        "max_search_s": 120,
+    },
+    "tuner": {"finalists": 0},
+    "quality": {"limit": 24, "baseline_runs": 1, "divergence_documents": 8},
+}
+"""What a first try says besides: just enough of every stage to see a job through."""
+QUICK_PATIENCE_MS = 500.0
+"""As ``PATIENCE_MS``, for a first try."""
+QUICK_ROOM = 10.0
+"""The limit of a first try is so many times one lone request's predicted latency: a busy CPU was
+seen to take five times what is predicted of it, and a first try is to show a rate."""
 ALIKE = 1.02
 """Recipes whose predicted times are that near to the best are alike."""
 ON_PAPER_SEARCH_S = 86_400.0
@@ -64,6 +81,8 @@ class Known:
     sku: ResourceSKU | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
+    quick: bool = False
+    """A first try on a real engine: few trials and short probes, whose rate is preliminary."""
 
     @property
     def says_lengths(self) -> bool:
@@ -79,8 +98,8 @@ class Suggestion:
     plan: Plan
     ahead: Foresight
     why: Mapping[str, str]
-    """By key: sku, recipe, workload, slo, num_trials; calibration_samples and max_search_s where
-    the job says them."""
+    """By key: sku, recipe, workload, slo, num_trials; calibration_samples, max_search_s and quick
+    where the job says them."""
 
 
 def suggest(known: Known) -> Suggestion:
@@ -89,14 +108,19 @@ def suggest(known: Known) -> Suggestion:
     Raises:
         DoesNotFit: the SKU that was asked for, or every one, is too small; the workload is longer
             than the model's context.
-        BadInput: the engine does not serve on the SKU.
+        BadInput: the engine does not serve on the SKU; a simulated engine asked to be quick.
     """
+    if known.quick and known.engine.simulated:
+        raise BadInput(
+            "--quick shortens what a real engine measures; simulated jobs run in virtual time, so "
+            "leave it out"
+        )
     why: dict[str, str] = {}
     plan = _on_a_sku(known, _lengths(known, why), why)
     plan = _shortened(known, plan, why)
     plan = _with_recipe(known, plan, why)
     plan, default = _with_slo(known, plan, why)
-    plan, ahead = _with_trials(known, plan, why)
+    plan, ahead = _quickly(known, plan, why) if known.quick else _with_trials(known, plan, why)
     shown = ahead.variants[-1]
     why["slo"] += (
         f". PREDICTED under it: {default.rate_rps:.3g} requests/s of the default configuration, "
@@ -187,7 +211,8 @@ def _shortened(known: Known, plan: Plan, why: dict[str, str]) -> Plan:
     if plan.sku.kind != "cpu" or known.says_lengths:
         return plan
     work, asked = plan.job.workload, plan.job.workload
-    while _alone(plan).e2e_ms > PATIENCE_MS and work.output_tokens.high > SHORTEST:
+    patience_ms = QUICK_PATIENCE_MS if known.quick else PATIENCE_MS
+    while _alone(plan).e2e_ms > patience_ms and work.output_tokens.high > SHORTEST:
         prompt, output = work.prompt_tokens.high // 2, work.output_tokens.high // 2
         plan = _changed(known, plan, workload={"prompt_tokens": prompt, "output_tokens": output})
         work = plan.job.workload
@@ -275,17 +300,22 @@ def _preference(option: Plan, calibrates: bool) -> tuple[bool, str]:
 def _with_slo(known: Known, plan: Plan, why: dict[str, str]) -> tuple[Plan, Prediction]:
     """A bound on the latency that leaves room for a load; what the default holds under it."""
     free = _alone(plan)
-    for limit_ms in _limits(free.e2e_ms):
+    room = QUICK_ROOM if known.quick else 1.0
+    for limit_ms in _limits(room * free.e2e_ms):
         tried = _changed(known, plan, slo=[f"p95(e2e) <= {limit_ms:g} ms"])
         found = _alone(tried)
         if found.rate_rps >= KNEE * free.rate_rps:
             break
     why["slo"] = (
         f"PREDICTED, not measured: one request alone takes {_time(free.e2e_ms)}. This is the first "
-        f"round limit under which {KNEE:.0%} of the saturation throughput hold: put what your "
-        "users need"
+        f"round limit {_above(room)}under which {KNEE:.0%} of the saturation throughput "
+        "hold: put what your users need"
     )
     return tried, found
+
+
+def _above(room: float) -> str:
+    return "" if room == 1.0 else f"above {room:g} times that, and "
 
 
 def _limits(least_ms: float) -> Iterator[float]:
@@ -302,11 +332,29 @@ def _time(ms: float) -> str:
     return f"{ms / 1e3:.3g} s" if ms >= 1e3 else f"{ms:.3g} ms"
 
 
+def _quickly(known: Known, plan: Plan, why: dict[str, str]) -> tuple[Plan, Foresight]:
+    """Just enough of every stage to see a job through; what it says is preliminary."""
+    trials = min(QUICK_TRIALS, plan.space.size)
+    more = {key: QUICK[key] for key in QUICK if key != "quality" or plan.flow.compresses}
+    params = {**_said(plan), "num_trials": trials}
+    plan = _changed(known, plan, flow_params=params, **more)
+    why["num_trials"] = f"of {plan.space.size} configurations; --quick: enough to see how it goes"
+    why["quick"] = (
+        "--quick: so little is measured that the rate is preliminary and the quality verdict "
+        "likely 'cannot tell'. For a job that certifies write a spec without --quick"
+    )
+    return plan, foresee(plan)
+
+
+def _said(plan: Plan) -> dict[str, object]:
+    """What the job's flow parameters say already."""
+    params = plan.job.flow_params
+    return {name: getattr(params, name) for name in params.model_fields_set}
+
+
 def _with_trials(known: Known, plan: Plan, why: dict[str, str]) -> tuple[Plan, Foresight]:
     """As many trials as a night holds, as predicted; on paper they cost nothing."""
-    params = {
-        name: getattr(plan.job.flow_params, name) for name in plan.job.flow_params.model_fields_set
-    }
+    params = _said(plan)
 
     def asking(trials: int) -> tuple[Plan, Foresight]:
         tried = _changed(known, plan, flow_params={**params, "num_trials": trials})

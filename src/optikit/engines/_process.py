@@ -78,6 +78,8 @@ class Program:
     log: LogReader
     logs_key: bool = False
     """The engine writes its key into its log as it starts: it is wiped as soon as it is ready."""
+    metrics: str | None = None
+    """Path at which it answers Prometheus, where its words are known (``core/scrapes.py``)."""
 
 
 @dataclass
@@ -151,11 +153,13 @@ def serve_process(
     chosen = free_port() if port is None else port
     command = program.command(chosen)
     key = secrets.token_hex(24)  # begins with no dash, as a flag would
+    base_url = f"http://{LOOPBACK}:{chosen}"
     endpoint = Endpoint(
-        base_url=f"http://{LOOPBACK}:{chosen}",
+        base_url=base_url,
         model=model.absolute().name,
         vocab=vocab,
         api_key=key,
+        metrics_url=None if program.metrics is None else f"{base_url}{program.metrics}",
     )
     log.parent.mkdir(parents=True, exist_ok=True)
     begun, deadline = time.monotonic(), time.monotonic() + start_timeout_s

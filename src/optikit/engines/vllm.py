@@ -154,6 +154,7 @@ class Vllm:
                 command, key, scratch, serving, device
             ),
             log=LOG,
+            metrics="/metrics",
         )
         return serve_process(
             program,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optikit.archive import JobArchive
+from optikit.reports._engine_said import engine_rows, engine_text
 from optikit.reports._hours import where_the_hours_went
 from optikit.reports.plots import NAMES, TUNING_NAMES, plots_of_job
 from optikit.reports.summary import summary
@@ -95,11 +96,14 @@ def page_of(archive: JobArchive) -> Page:
         ArchiveError: the archive is not whole, or a raw file is damaged.
     """
     facts, trials = summary(archive), archive.trials()
-    drawn = {path.relative_to(archive.root): path for path in plots_of_job(archive)}
+    shown = _shown_trial(facts, trials)
+    plots = plots_of_job(archive, {shown.id} if shown else ())
+    drawn = {path.relative_to(archive.root): path for path in plots}
     made = (
         _serving(facts),
         _corners(facts, drawn),
-        _rate_search(facts, trials, drawn),
+        _rate_search(shown, drawn),
+        _engine_said(shown),
         _tuning(facts, trials, drawn),
         _quality(facts),
         _left_out(archive, trials),
@@ -190,12 +194,13 @@ def _corners(facts: Mapping[str, Any], drawn: Mapping[Path, Path]) -> Section | 
     )
 
 
-def _rate_search(
-    facts: Mapping[str, Any], trials: Sequence[Trial], drawn: Mapping[Path, Path]
-) -> Section | None:
-    """Of the trial that ships; of the last one that has a rate where none does."""
+def _shown_trial(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Trial | None:
+    """The trial that ships; the last one that has a rate where none does."""
     rated = [trial for trial in trials if trial.rate is not None]
-    shipped = next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+    return next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+
+
+def _rate_search(shipped: Trial | None, drawn: Mapping[Path, Path]) -> Section | None:
     if shipped is None or shipped.rate is None:
         return None
     rows = [
@@ -223,6 +228,15 @@ def _rate_search(
         _table("Every probe", rows, columns),
         _figures(drawn, f"trials/{shipped.id}", NAMES),
     )
+
+
+def _engine_said(shipped: Trial | None) -> Section | None:
+    if shipped is None or shipped.engine_metrics is None:
+        return None
+    said = shipped.engine_metrics
+    rows = engine_rows(said)
+    tables = _table("Every probe by the engine's counters", rows, tuple(rows[0])) if rows else ()
+    return Section("engine", "What the engine said", engine_text(shipped.id, said), tables)
 
 
 def _tuning(

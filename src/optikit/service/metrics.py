@@ -1,4 +1,4 @@
-"""The service in numbers for Prometheus. The only importer of prometheus_client.
+"""The service in numbers for Prometheus.
 
 What is now comes from the queue at every scrape; what happened is counted as the queue hears it,
 from the service's start on: a restart begins at zero, as Prometheus expects of a counter. Labels
@@ -13,12 +13,18 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from optikit import __version__
+from optikit.adapters.prometheus_client import (
+    Collector,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GaugeMetricFamily,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    choose_encoder,
+)
 from optikit.reports.summary import FINAL
 from optikit.service.base import Decision, QueueFacts
 from optikit.stages import STAGES

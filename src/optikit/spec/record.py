@@ -8,6 +8,7 @@ from pydantic import Field
 
 from optikit.spec.base import Spec
 from optikit.spec.candidate import ArtifactRef, Candidate, DatasetFacts
+from optikit.spec.engine_metrics import EngineMetrics
 from optikit.spec.job import MethodChoice
 from optikit.spec.quality import QualityVerdict
 from optikit.spec.serving import ServingConfig
@@ -186,6 +187,8 @@ class Trial(Spec):
     error: str | None = None
     cause: str | None = None
     """Of a failure: out of memory, illegal flag, no kernel, timeout, crash."""
+    engine_metrics: EngineMetrics | None = None
+    """None: the engine tells nothing of itself."""
     attempts: int = 1
     server: dict[str, str] = Field(default_factory=dict)
     """What somebody else's server told of itself; empty where the job started it."""

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from optikit.cli import main
+from optikit.stores import shapes
+from tests.models import tiny_folder
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +52,27 @@ def test_as_json_with_the_reasons(here: Path, capsys: pytest.CaptureFixture[str]
 def test_a_folder_that_cannot_be_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", "smollm2-135m", "-o", "nowhere/job.yaml"]) == 2
     assert "cannot write nowhere/job.yaml" in capsys.readouterr().err
+
+
+def test_a_quick_spec_plans_and_says_what_it_is_worth(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tiny_folder(here / "model")
+    shape = Path(shapes.__file__).parent / "_shapes/smollm2-135m.json"
+    (model / "config.json").write_text(json.dumps(json.loads(shape.read_text())["config"]))
+    assert main(["init", "model", "--quick", "--sku", "CPU_2"]) == 0
+    assert "preliminary" in (here / "job.yaml").read_text()
+    capsys.readouterr()
+    assert main(["plan", "job.yaml", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["tuner"]["finalists"], plan["method"]["name"]) == (0, "doubling")
+
+
+def test_a_long_job_is_said_to_be_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_folder(here / "model")
+    shape = Path(shapes.__file__).parent / "_shapes/smollm2-135m.json"
+    (model / "config.json").write_text(json.dumps(json.loads(shape.read_text())["config"]))
+    assert main(["init", "model", "--sku", "CPU_2"]) == 0
+    assert "--quick" in capsys.readouterr().out
+    assert main(["init", "model", "--sku", "CPU_2", "--quick", "-o", "quick.yaml"]) == 0
+    assert "--quick" not in capsys.readouterr().out

@@ -7,10 +7,17 @@ from typing import Any
 import pytest
 
 from optikit.core.foresight import predictor_of, space_of
-from optikit.core.suggest import KNEE, LONGEST_H, Known, Suggestion, suggest
+from optikit.core.suggest import (
+    KNEE,
+    LONGEST_H,
+    QUICK_TRIALS,
+    Known,
+    Suggestion,
+    suggest,
+)
 from optikit.engines.simulated import ENGINE as SIMULATED
 from optikit.engines.vllm import ENGINE as VLLM
-from optikit.errors import DoesNotFit, SpecError
+from optikit.errors import BadInput, DoesNotFit, SpecError
 from optikit.flows import FLOWS
 from optikit.recipes import RECIPES
 from optikit.spec.job import DatasetStorage, ModelStorage
@@ -178,3 +185,21 @@ def test_a_model_that_no_sku_holds() -> None:
     assert shape is not None
     with pytest.raises(DoesNotFit, match=r"no SKU holds llama-70b.*H200_8"):
         of("llama-70b", real=False, shape=shape.model_copy(update={"layers": 2000}))
+
+
+def test_a_quick_first_try_is_short_and_says_what_it_is_worth() -> None:
+    usual, quick = of("smollm2-135m"), of("smollm2-135m", quick=True)
+    assert quick.plan.estimate_s < usual.plan.estimate_s / 10
+    assert quick.job.flow_params.num_trials == QUICK_TRIALS
+    assert quick.job.method.name == "doubling"
+    assert (quick.job.method.requests_per_probe or 300) < 300, "fewer are preliminary"
+    assert quick.job.quality.limit is not None
+    assert quick.job.workload.prompt_tokens.high <= usual.job.workload.prompt_tokens.high
+    assert "preliminary" in quick.why["quick"]
+    assert recipe(quick) == recipe(usual)
+    assert "quick" not in usual.why
+
+
+def test_on_paper_there_is_nothing_to_shorten() -> None:
+    with pytest.raises(BadInput, match="--quick"):
+        of("qwen-2.5-7b", real=False, quick=True)
