@@ -40,7 +40,7 @@ class Server:
     """Names of ``/v1/models``."""
     max_model_len: int = 4096
     api_key: str = ""
-    """What ``/v1/models`` asks for; nothing where it is empty."""
+    """What ``/v1`` asks for; nothing where it is empty."""
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[str | None] = field(default_factory=list)
     peers: set[Any] = field(default_factory=set)
@@ -82,19 +82,31 @@ class Server:
         ]
         return web.json_response({"object": "list", "data": rows})
 
+    async def metrics(self, request: web.Request) -> web.Response:
+        labels = 'block_size="16",cache_dtype="auto",enable_prefix_caching="False",other="x"'
+        return web.Response(text=f"# HELP x\nvllm:cache_config_info{{{labels}}} 1.0\n")
+
     async def version(self, request: web.Request) -> web.Response:
         return web.json_response({"version": "0.32.0"})
 
     async def _whole(self, body: dict[str, Any]) -> web.Response:
         self.counted.append("answer")
-        usage = {"prompt_tokens": self.count(body), "completion_tokens": 1}
+        usage = {"prompt_tokens": self.count(body), "completion_tokens": body.get("max_tokens", 1)}
+        if self.fault == "no usage":
+            usage = {}
         return web.json_response({"choices": [{"text": "x"}], "usage": usage})
 
     # ---- streams
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
+        if self.api_key and request.headers.get("Authorization") != f"Bearer {self.api_key}":
+            return web.json_response({"error": "Unauthorized"}, status=401)
+        if self.fault == "no ids" and isinstance(body.get("prompt"), list):
+            return web.json_response({"error": "prompt must be a string"}, status=400)
         if not body.get("stream"):
+            if self.fault == "strict" and "min_tokens" in body:
+                return web.json_response({"detail": "unknown argument: min_tokens"}, status=422)
             return await self._whole(body)
         self.bodies.append(body)
         self.headers.append(request.headers.get("Authorization"))
@@ -194,6 +206,7 @@ class Server:
         application.router.add_post("/tokenize", self.tokenize)
         application.router.add_get("/v1/models", self.models)
         application.router.add_get("/version", self.version)
+        application.router.add_get("/metrics", self.metrics)
         runner = web.AppRunner(
             application, handler_cancellation=True, access_log=None, shutdown_timeout=0.2
         )

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import pytest
 
+from optikit.engines._endpoint import ServerFacts
 from optikit.measuring.archive import MeasurementArchive
 from optikit.measuring.benchmark import Measured
 from optikit.measuring.search import Ended
-from optikit.measuring.server import ServerFacts
 from optikit.measuring.verify import Verified
 from optikit.spec.base import Spec
 from optikit.spec.quality import Divergence, Estimate, QualityVerdict, TaskScore

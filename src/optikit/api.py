@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from optikit.adapters.hardware import cpu_dtype, describe_environment
+from optikit.adapters.jsonlog import asked_for
 from optikit.archive import JobArchive, checked_id, default_home, jobs, new_id, open_job
 from optikit.core.addresses import is_address
+from optikit.core.elsewhere import unseen_shape
 from optikit.core.plan import make_plan
 from optikit.core.redact import Redactor, secrets_in
 from optikit.core.space import each_value
+from optikit.elsewhere import Carried, pull_archive, push_archive
 from optikit.engines import ENGINES
 from optikit.engines.base import Engine
 from optikit.errors import BadInput, Cancelled, EngineError, UnknownName, UnsafeInput
@@ -41,6 +44,7 @@ from optikit.measuring.certificates import find_certificate, read_certificate
 from optikit.measuring.verify import verify
 from optikit.pools import POOLS
 from optikit.recipes import RECIPES
+from optikit.registry import promote_model, published_model, published_models, rollback_model
 from optikit.remote.job import RemoteJob, list_remote_jobs
 from optikit.remote.send import check_portable
 from optikit.reports.check import check_archive
@@ -54,6 +58,7 @@ from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.queue import Site
 from optikit.spec.recipe import EngineFacts
+from optikit.spec.workload import Trace
 from optikit.specfile import read_mapping
 from optikit.stages._room import lacking, needs_of_job
 from optikit.stores.base import path_of
@@ -67,6 +72,7 @@ from optikit.trackers import TRACKERS
 from optikit.tuners import TUNERS
 
 __all__ = [
+    "Carried",
     "FirstSpec",
     "Job",
     "JobResult",
@@ -85,7 +91,13 @@ __all__ = [
     "list_remote_jobs",
     "load_job",
     "look_for_garbage",
+    "promote_model",
+    "published_model",
+    "published_models",
+    "pull_archive",
+    "push_archive",
     "read_certificate",
+    "rollback_model",
     "send_traces",
     "sync_archives",
     "traces_of",
@@ -229,7 +241,7 @@ class Submitter:
         plan = make_plan(
             job,
             flow,
-            self._shape(job, engine.facts, permit),
+            self._shape(job, engine.facts, permit, trace),
             engine.facts,
             recipes,
             cpu_dtype(),
@@ -242,11 +254,15 @@ class Submitter:
                 engine.check(serving, plan.sku.kind)
         return plan.model_copy(update={"permit": permit})
 
-    def _shape(self, job: OptimizationJob, engine: EngineFacts, permit: Permit) -> ModelShape:
+    def _shape(
+        self, job: OptimizationJob, engine: EngineFacts, permit: Permit, trace: Trace | None
+    ) -> ModelShape:
         if job.model.uri is not None:
             if is_address(job.model.uri):
-                return shape_elsewhere(job.model.uri, permit)
+                return shape_elsewhere(job.model.uri, self.home, permit)
             return shape_of_folder(path_of(job.model.uri), permit.roots)
+        if engine.elsewhere:
+            return unseen_shape(job, trace)
         try:
             return shape_of_folder(
                 Path(FileModelStore(self.home).find(job.model.name, job.model.version).path)
@@ -311,6 +327,7 @@ class Submitter:
 
     def start(self, job: OptimizationJob, job_id: str | None = None) -> Job | RemoteJob:
         """Check, open the archive, start the driver; returns at once. On a cluster: send it."""
+        asked_for()  # a driver's log has a format, or there is none
         if self.address is not None:
             there, python = self._home_there, self._python
             return RemoteJob.submit(
@@ -345,7 +362,7 @@ class Submitter:
                 f"the job spec holds the value of {', '.join(held)}, and a spec is kept for all to "
                 "read; leave it out: secrets are given by environment variables or files"
             )
-        if job.model.uri is None and not plan.simulated:
+        if job.model.uri is None and not (plan.simulated or plan.elsewhere):
             FileModelStore(self.home).find(job.model.name, job.model.version)
         if "evaluate" in plan.flow.stages and not plan.simulated:
             EVALUATORS.load(EVALUATOR).check(job.quality.tasks, plan.permit)

@@ -6,10 +6,12 @@
       jobs/ID/
         job.json plan.json       what was asked, what was resolved
         environment.json         versions, hardware, folder of the submission
+        pulled.json              where it was pulled from, where another machine ran the job
         queue.json               team and place, where a service's queue admits its stages
         journal.jsonl            one line an event: states, stages, records, trials, probes, groups
         driver.log               what the driver and its workers print
-        trials/TRIAL/            serving.json, probe-NN.jsonl (a line a request), engine.log
+        trials/TRIAL/            serving.json, probe-NN.jsonl (a line a request), engine.log,
+                                 engine-metrics.jsonl.gz (core/scrapes.py)
         candidates/ quality/ study/
       measurements/ID/           a server measured without a job: see measuring/archive.py
       models/ artifacts/ bundles/  registry, content by digest, what ships
@@ -160,6 +162,11 @@ class JobArchive(Journaled):
     def root(self) -> Path:
         """The job's folder."""
         return self.home / "jobs" / self.job_id
+
+    @property
+    def pulled(self) -> bool:
+        """Whether the job ran elsewhere: its processes, bundle and models are not of here."""
+        return (self.root / "pulled.json").exists()
 
     @property
     def driver_log(self) -> Path:

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from optikit.adapters.jsonlog import log_as_asked
 from optikit.adapters.output import redact_output
 from optikit.core.eventlines import event_line
 from optikit.core.redact import Redactor, secrets_in
@@ -218,4 +219,5 @@ def _write(line: str) -> None:
 
 if __name__ == "__main__":
     redact_output()
+    log_as_asked()
     sys.exit(main(sys.argv[1:]))

@@ -149,6 +149,8 @@ class Job:
         Raises:
             BadInput: the job has an end that a resume cannot change, or it still runs.
         """
+        if self.archive.pulled:
+            raise BadInput(f"job {self.id} ran elsewhere, where alone it can be resumed")
         state = state_of(self.archive)["state"]
         if state in ("running", "done", "negative", "inconclusive"):
             raise BadInput(f"job {self.id} is {state}: there is nothing to resume")
@@ -387,7 +389,7 @@ def leftovers(home: Path | None = None) -> list[tuple[str, ProcessGroup]]:
     return [
         (job.job_id, group)
         for job in jobs(home or default_home())
-        if not job.driver_alive()
+        if not (job.pulled or job.driver_alive())
         for group in job.groups()
         if members(group)
     ]

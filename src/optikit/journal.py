@@ -13,6 +13,7 @@ import fcntl
 import functools
 import hashlib
 import json
+import logging
 import math
 import os
 import re
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from optikit.adapters.process import boot_id
+from optikit.core.logs import summary_of_event
 from optikit.core.redact import Redactor, secrets_in
 from optikit.errors import ArchiveError, BadInput, DiskFull
 from optikit.spec.base import Spec
@@ -36,11 +38,13 @@ __all__ = [
     "patiently",
     "raw_digest",
     "sealed",
+    "write_bytes",
     "write_json",
     "write_whole",
 ]
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 PATIENCE_S = 120.0
 """How long a write waits for a disk that is full or read-only."""
 _PATIENCE_VARIABLE = "OPTIKIT_DISK_PATIENCE_S"
@@ -87,10 +91,18 @@ class Journaled:
             ArchiveError: it stayed read-only, or the line cannot be written for another reason.
         """
         append_line(self.journal, self._line(kind, facts))
+        self._tell(kind, facts)
 
     def event_now(self, kind: str, **facts: Any) -> None:
         """As ``event``, and no wait: for what somebody waits for who can mend the disk."""
         append_line(self.journal, self._line(kind, facts), patience_s=0.0)
+        self._tell(kind, facts)
+
+    def _tell(self, kind: str, facts: Mapping[str, Any]) -> None:
+        """In the log of this process, where somebody listens to that much (logs as JSON)."""
+        if _LOG.isEnabledFor(logging.INFO):
+            text, of = summary_of_event(kind, facts)
+            _LOG.info("%s", text, extra={"job": self.root.name, **of})
 
     def _line(self, kind: str, facts: Mapping[str, Any]) -> bytes:
         text = json.dumps({**now(), "kind": kind, **facts}, default=_plain)
@@ -263,10 +275,15 @@ def write_json(path: Path, data: object) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Write whole or not at all: under a temporary name, flushed, then renamed."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """As ``write_whole``, bytes."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w") as file:
-            file.write(text)
+        with partial.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

@@ -58,6 +58,7 @@ def tell_again(archive: JobArchive, tracker: Tracker) -> Retold:
         recipe_of(inputs),
         bundle if published.model_version else None,
         certificate,
+        published.address,
     )
     return Retold(archive.job_id, version)
 

@@ -15,18 +15,21 @@ import secrets
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from optikit.adapters.jsonlog import asked_for, log_as_asked, tell_exception, within
 from optikit.adapters.leftovers import sweep
 from optikit.adapters.output import redact_output
 from optikit.admission import admitted
 from optikit.archive import JobArchive, digest_of
+from optikit.core.logs import LogContext
 from optikit.core.outcome import Outcome, after_evaluate, final
+from optikit.core.spanids import span_now
+from optikit.core.spans import trace_id_of
 from optikit.engines import ENGINES
 from optikit.errors import BadInput, Cancelled, OptikitError
 from optikit.evaluators import EVALUATORS
@@ -167,11 +170,33 @@ def _in_a_pool(
     try:
         size = plan.job.compute.stages.get(name)
         workers = size.workers if size else None
-        with pools.open(name, reserve, partial(_sweep, archive), workers) as pool:
-            return STAGES.load(name).run(replace(tools, pool=pool), inputs, plan, digest)
+        log = _stage_log(tools, archive, name)
+        with within(log), pools.open(name, reserve, partial(_sweep, archive), workers) as pool:
+            mine = replace(tools, pool=pool, log=log)
+            return STAGES.load(name).run(mine, inputs, plan, digest)
     finally:
         if pool is not None:
             archive.event("teardown", stage=name, **asdict(pool.closed))
+
+
+def _job_log(archive: JobArchive) -> LogContext | None:
+    """Where the driver's log records come from; None: logs are text.
+
+    Raises:
+        BadInput: they are to be something else.
+    """
+    if not asked_for():
+        return None
+    job_id = archive.job_id
+    span, _ = span_now(job_id, list(archive.events()))
+    return LogContext().plus(job=job_id, trace_id=trace_id_of(job_id), span_id=span)
+
+
+def _stage_log(tools: Tools, archive: JobArchive, name: str) -> LogContext | None:
+    if tools.log is None:
+        return None
+    span, _ = span_now(archive.job_id, list(archive.events()), stage=name)
+    return tools.log.plus(stage=name, span_id=span)
 
 
 @contextlib.contextmanager
@@ -219,6 +244,7 @@ def drive(
     """
     lock = archive.lock_driver(after=after)
     state, code, message, verdict = "failed", 1, "", None
+    told = contextlib.ExitStack()
     try:
         with _stops_on_signal():
             cancelled = archive.cancel_asked()
@@ -228,7 +254,9 @@ def drive(
                 raise Cancelled("cancelled before it began")
             _after_a_dead_driver(archive)
             plan = archive.plan()
-            tools = tools_for(plan, archive, pools, tracker)
+            log = _job_log(archive)
+            tools = replace(tools_for(plan, archive, pools, tracker), log=log)
+            told.enter_context(within(log))
             with pools.session(resources_for(plan, plan.sku.devices)):
                 outcome = walk(plan, archive, tools, pools)
             state, code = outcome.state, outcome.exit_code
@@ -238,17 +266,18 @@ def drive(
     except OptikitError as error:
         code, message = error.exit_code, str(error)
         state = "rejected" if isinstance(error, BadInput) else "failed"
-        traceback.print_exc()
+        tell_exception("the job ends")
     except Exception as error:
         # a stranger's failure becomes a record; the log has the whole of it
         message = f"{type(error).__name__}: {error} (see {archive.driver_log})"
-        traceback.print_exc()
+        tell_exception("the job ends")
     finally:
         with contextlib.suppress(OptikitError, OSError):
             reap(archive)
         archive.event("state", state=state, exit_code=code, message=message, verdict=verdict)
         os.close(lock)
         _tell_trace(archive)
+        told.close()
     return code
 
 
@@ -257,7 +286,7 @@ def _tell_trace(archive: JobArchive) -> None:
     try:
         tell_trace(archive)
     except Exception:
-        traceback.print_exc()
+        tell_exception("the job's trace was not sent")
 
 
 def _after_a_dead_driver(archive: JobArchive) -> None:
@@ -297,6 +326,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     faulthandler.enable()
     redact_output()
+    log_as_asked()
     archive = JobArchive(args.home, args.job_id)
     return drive(archive, POOLS.load(args.pool), args.tracker, args.after)
 

@@ -86,7 +86,7 @@ def test_a_model_in_a_bucket_is_the_same_model_and_comes_once(
     assert came.artifact.digest == here.digest
     assert came.moved_bytes >= here.size_bytes > 0
     assert told[-1] == (came.moved_bytes, came.moved_bytes)
-    assert shape_elsewhere("s3://models/tiny/v1").layers == 2
+    assert shape_elsewhere("s3://models/tiny/v1", tmp_path).layers == 2
     again = store.bring("s3://models/tiny/v1/", "model")
     assert (again.artifact, again.moved_bytes) == (came.artifact, 0)
     left = [path.name for path in (tmp_path / "b/artifacts").glob("[!.]*")]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from optikit.archive import JobArchive, digest_of, jobs, open_job
 from optikit.errors import ArchiveError, BadInput, BudgetExceeded, UnknownName
+from optikit.reports.page import page_of
 from optikit.reports.summary import summary
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.record import FetchRecord, Trial
@@ -54,6 +55,21 @@ def test_a_summary_says_that_its_history_is_damaged(archive: JobArchive) -> None
     with archive.journal.open("ab") as file:
         file.write(b"no event\n")
     assert summary(archive)["damaged_lines"] == 1
+
+
+def test_a_summary_names_the_source_and_its_licence(archive: JobArchive) -> None:
+    assert summary(archive)["licence"] is None, "not fetched yet"
+    archive.commit(fetch_record())
+    found = summary(archive)
+    assert (found["licence"], found["model_address"]) == ("not stated", None)
+    assert found["model_digest"] == "sha256:" + "a" * 64
+    came = {"licence": "mit", "model_address": "mlflow://models:/m/3"}
+    archive.commit(fetch_record().model_copy(update=came))
+    found = summary(archive)
+    assert (found["licence"], found["model_address"]) == ("mit", "mlflow://models:/m/3")
+    page = page_of(archive)
+    assert ("Licence", "mit") in page.facts
+    assert ("From", "mlflow://models:/m/3") in page.facts
 
 
 def test_a_follower_sees_each_event_once(archive: JobArchive) -> None:

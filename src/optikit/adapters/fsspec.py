@@ -50,6 +50,9 @@ class Folder:
         known: the SHA-256 of a file, from what the file system says of it.
     """
 
+    digest: str | None = None
+    """Not known: see sources/base.py."""
+
     def __init__(
         self,
         fs: Any,

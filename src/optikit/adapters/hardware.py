@@ -11,7 +11,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["cpu_dtype", "describe_environment", "gpu_count", "gpu_memory_used", "hardware"]
+__all__ = [
+    "cpu_dtype",
+    "describe_environment",
+    "gpu_count",
+    "gpu_memory_used",
+    "hardware",
+    "packages",
+]
 
 _PACKAGES = (
     "optikit",
@@ -86,18 +93,23 @@ def describe_environment() -> dict[str, Any]:
 
     A package that is not installed is left out.
     """
-    packages = {}
-    for name in _PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return {
         "hardware": hardware(),
         "python": platform.python_version(),
         "interpreter": sys.executable,
-        "packages": packages,
+        "packages": packages(),
     }
+
+
+def packages() -> dict[str, str]:
+    """Versions of the main environment's packages that matter, of those installed."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _after(file: Path, key: str) -> str | None:

@@ -1,17 +1,21 @@
-"""One small GET or POST of JSON, without a session."""
+"""One small GET or POST without a session, and how far away a host is."""
 
 from __future__ import annotations
 
 import http.client
 import json
+import socket
+import statistics
+import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from typing import IO, Any
 
-__all__ = ["Answer", "NoRedirect", "get_json", "post_json"]
+__all__ = ["Answer", "NoRedirect", "connect_ms", "get_json", "get_text", "post_json"]
 
 _MOST_BYTES = 4 << 20
 _EXCERPT = 160
@@ -58,6 +62,37 @@ def get_json(url: str, api_key: str | None = None, timeout_s: float = 10.0) -> A
     return _asked(urllib.request.Request(url), api_key, timeout_s)  # noqa: S310
 
 
+def get_text(url: str, api_key: str | None = None, timeout_s: float = 10.0) -> str:
+    """The text at ``url``, at most 4 MiB of it; empty where the answer is no 200. As ``get_json``
+    otherwise."""
+    request = urllib.request.Request(url)  # noqa: S310
+    if api_key:
+        request.add_unredirected_header("Authorization", f"Bearer {api_key}")
+    try:
+        with _direct().open(request, timeout=timeout_s) as response:
+            found: bytes = response.read(_MOST_BYTES) if response.status == 200 else b""
+    except (OSError, http.client.HTTPException, ValueError):
+        return ""
+    return found.decode(errors="replace")
+
+
+def connect_ms(url: str, times: int = 5, timeout_s: float = 5.0) -> float | None:
+    """Median time in ms that a TCP connection to the host of ``url`` takes: one round trip of the
+    network, once the name is known; None where there is none."""
+    place = urllib.parse.urlsplit(url)
+    port = place.port or (443 if place.scheme == "https" else 80)
+    took = []
+    try:
+        where = socket.getaddrinfo(place.hostname, port, type=socket.SOCK_STREAM)[0][4]
+        for _ in range(times):
+            begun = time.perf_counter()
+            with socket.create_connection((str(where[0]), port), timeout_s):
+                took.append(1000 * (time.perf_counter() - begun))
+    except OSError:
+        return None
+    return statistics.median(took)
+
+
 def post_json(
     url: str,
     body: Any,
@@ -79,9 +114,8 @@ def post_json(
 def _asked(request: urllib.request.Request, api_key: str | None, timeout_s: float) -> Answer:
     if api_key:
         request.add_unredirected_header("Authorization", f"Bearer {api_key}")
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
     try:
-        with direct.open(request, timeout=timeout_s) as response:
+        with _direct().open(request, timeout=timeout_s) as response:
             return _answer(response.status, response.read(_MOST_BYTES), response.headers)
     except urllib.error.HTTPError as error:
         with error:
@@ -90,6 +124,10 @@ def _asked(request: urllib.request.Request, api_key: str | None, timeout_s: floa
         return Answer(None, text=_words(error.reason))
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Answer(None, text=_words(error))
+
+
+def _direct() -> urllib.request.OpenerDirector:
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirect)
 
 
 def _beginning(error: urllib.error.HTTPError) -> bytes:

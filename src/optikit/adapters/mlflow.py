@@ -21,9 +21,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from optikit.adapters.mlflow_registry import MlflowRegistry, without_login
 from optikit.errors import OptikitError
 
-__all__ = ["Tracking", "tracking"]
+__all__ = ["Tracking", "registry", "tracking"]
 
 EXPERIMENT = "optikit"
 KEY = "optikit.key"
@@ -46,9 +47,10 @@ _VALUE_CHARACTERS = 6000
 class Tracking:
     """Runs and model versions of one experiment; open it with ``tracking``."""
 
-    def __init__(self, client: Any, experiment_id: str, remote: bool) -> None:
+    def __init__(self, client: Any, experiment_id: str, where: str, remote: bool) -> None:
         self._client = client
         self._experiment_id = experiment_id
+        self._registry = MlflowRegistry(client, where)
         self._remote = remote
 
     def run(
@@ -118,11 +120,11 @@ class Tracking:
         Args:
             source: the bundle. A server takes no path of this machine: there the version points at
                 what ``keep`` brought, and the tags say where the bundle is.
-            aliases: name this version from now on.
+            aliases: name this version from now on; told again, one that was moved since stays.
         """
         found = self._version(name, key, source, run_id, tags)
         for alias in aliases:
-            self._client.set_registered_model_alias(name, alias, found)
+            self._registry.publish(name, alias, found, key)
         return found
 
     def _version(
@@ -158,6 +160,24 @@ def tracking(home: Path) -> Iterator[Tracking]:
         OptikitError: MLflow is not installed, or it, its database or the server does not do what
             was asked.
     """
+    with _opened(home) as (client, where, remote):
+        folder = None if remote else (home.absolute() / "mlruns").as_uri()
+        yield Tracking(client, _experiment(client, folder), where, remote)
+
+
+@contextlib.contextmanager
+def registry(home: Path) -> Iterator[MlflowRegistry | None]:
+    """The registry of models there, as ``tracking``; None where nothing was ever told to it."""
+    if SERVER not in os.environ and not (home / "mlflow.db").is_file():
+        yield None
+        return
+    with _opened(home) as (client, where, _):
+        yield MlflowRegistry(client, where)
+
+
+@contextlib.contextmanager
+def _opened(home: Path) -> Iterator[tuple[Any, str, bool]]:
+    """A client, the address it asks, and whether a server is behind that."""
     if importlib.util.find_spec("mlflow") is None:
         raise OptikitError("MLflow is not installed; pip install 'optikit[mlflow]'")
     for name, value in _SETTINGS.items():
@@ -179,11 +199,11 @@ def tracking(home: Path) -> Iterator[Tracking]:
         where = server or _sqlite_url(home / "mlflow.db")
         try:
             client = MlflowClient(tracking_uri=where, registry_uri=where)
-            folder = None if server else (home / "mlruns").as_uri()
-            yield Tracking(client, _experiment(client, folder), remote=server is not None)
+            yield client, where, server is not None
         except (MlflowException, sqlalchemy.exc.SQLAlchemyError) as error:
-            place = server or home / "mlflow.db"
-            raise OptikitError(f"MLflow at {place}: {str(error)[:500]}") from error
+            place = without_login(server) if server else str(home / "mlflow.db")
+            said = str(error).replace(where, place)[:500]
+            raise OptikitError(f"MLflow at {place}: {said}") from error
 
 
 def _taken(lock: int) -> None:

@@ -30,6 +30,9 @@ class WebFolder:
         sha256: hex, of the file or the list.
     """
 
+    digest: str | None = None
+    """Not known: see sources/base.py."""
+
     def __init__(self, url: str, sha256: str) -> None:
         self._base, _, self._last = url.rpartition("/")
         self._sha256 = sha256

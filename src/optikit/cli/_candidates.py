@@ -99,7 +99,8 @@ KINDS: Mapping[str, tuple[Values, ...]] = {
 """What each kind of value may be."""
 FREE = frozenset(
     {
-        *("AGE", "BOUND", "HOST", "ID", "IMAGE", "KIND=N", "N", "NAME", "NAMESPACE"),
+        *("AGE", "ALIAS", "BOUND", "HOST", "ID", "IMAGE", "KIND=N", "N", "NAME", "NAMESPACE"),
+        *("NAME:VERSION", "NAME[@ALIAS|:VERSION]", "REASON", "URI"),
         *(
             "PORT",
             "PVC",

@@ -94,7 +94,7 @@ class Progress:
         variants = 2 if plan.job.flow_params.ablation and plan.flow.compresses else 1
         searches = ("benchmark" in plan.flow.stages) + plan.trials
         self._trials = searches * variants
-        self._simulated = plan.simulated
+        self._simulated, self._elsewhere = plan.simulated, plan.elsewhere
         self._ended = 0
         self._search_s: list[float] = []
 
@@ -118,11 +118,12 @@ class Progress:
     def _on_trial_started(self, event: dict[str, Any]) -> str:
         serving = event["serving"]
         self._probe = ""
-        self._trial = (
-            f"{event['trial']} ({event['variant']}): TP {serving['tensor_parallel']}, "
+        how = (
+            f"({event['variant']}): TP {serving['tensor_parallel']}, "
             f"max_num_seqs {serving['max_num_seqs']}, "
             f"max_num_batched_tokens {serving['max_num_batched_tokens']}"
         )
+        self._trial = f"{event['trial']} {'as the server is' if self._elsewhere else how}"
         return f"  trial {self._trial}"
 
     def _on_probe(self, event: dict[str, Any]) -> str:

@@ -1,13 +1,17 @@
 """optikit archive check [JOB...]: derive an archive's figures again and compare; archive gc: free
-the disk; archive sync: tell the tracker again; archive trace: send a job's trace again."""
+the disk; archive sync: tell the tracker again; archive trace: send a job's trace again; archive
+push and pull: bring an archive elsewhere, and back."""
 
 from __future__ import annotations
 
 import argparse
 
-from optikit.cli import _gc, _sync, _trace
+from optikit.cli import _carry, _gc, _sync, _trace
 
-HELP = "check that archives hold what was measured; free the disk; tell tracker and traces again"
+HELP = (
+    "check that archives hold what was measured; bring them elsewhere and back; free the disk; "
+    "tell tracker and traces again"
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +35,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "trace", help="send jobs' OpenTelemetry traces again, or print their spans as JSON"
         )
     )
+    _carry.push_arguments(
+        actions.add_parser("push", help="bring an ended job's archive to a bucket, HDFS or folder")
+    )
+    _carry.pull_arguments(
+        actions.add_parser(
+            "pull", help="bring back, and verify, an archive that push brought there"
+        )
+    )
     _gc.arguments(
         actions.add_parser(
             "gc",
@@ -42,6 +54,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
     actions = {"gc": _gc.run, "sync": _sync.run, "trace": _trace.run, "check": _check}
+    actions |= {"push": _carry.push, "pull": _carry.pull}
     return actions[args.action](args)
 
 

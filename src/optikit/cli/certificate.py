@@ -98,12 +98,13 @@ def _subject(certificate: Certificate) -> dict[str, str | None]:
         "recipe": None if foreign else certificate.recipe,
         "engine": f"{certificate.engine} {certificate.engine_version}",
         "endpoint": certificate.endpoint,
+        "it says": "; ".join(f"{key}: {value}" for key, value in certificate.server_says.items()),
         "hardware": hardware or unknown,
         "SKU": certificate.sku,
         "client": "; ".join(f"{key}: {value}" for key, value in certificate.client.items()),
         "serving": ", ".join(f"{k} {v}" for k, v in serving.model_dump().items() if v not in ((),))
         if serving
-        else None,
+        else unknown,
     }
 
 
@@ -127,7 +128,7 @@ def _how(certificate: Certificate) -> dict[str, str | None]:
         "trace": certificate.trace_digest,
         "raw probes": certificate.archive_digest,
         "made": f"{certificate.created} by OptiKIT {certificate.optikit_version}, "
-        f"{'job' if certificate.source == 'job' else 'measurement'} {certificate.job_id}",
+        f"as {certificate.job_id}",
     }
 
 

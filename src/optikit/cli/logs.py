@@ -18,20 +18,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--follow", action="store_true", help="the driver's log, until the job has ended"
     )
+    parser.add_argument(
+        "--raw", action="store_true", help="lines as they stand, also where they are JSON"
+    )
     add_places(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Logs of one job."""
     from optikit.cli._print import as_json
+    from optikit.core.logs import readable
 
     job = open_job(args)
     if args.json:
         as_json(list(job.events()))
-    elif args.follow and args.trial is None:
-        for text in job.log_lines():
-            sys.stdout.write(text)
-            sys.stdout.flush()
-    else:
-        sys.stdout.write(job.logs(args.trial))
+        return 0
+    follow = args.follow and args.trial is None
+    waiting = ""
+    for text in job.log_lines() if follow else [job.logs(args.trial)]:
+        *lines, waiting = (waiting + text).split("\n")
+        for line in lines:
+            sys.stdout.write((line if args.raw else readable(line)) + "\n")
+        sys.stdout.flush()
+    sys.stdout.write(waiting)
     return 0

@@ -50,6 +50,7 @@ def facts(plan: Plan) -> dict[str, Any]:
     return {
         "flow": plan.flow.name,
         "simulated": plan.simulated,
+        "elsewhere": plan.elsewhere,
         "stages": list(plan.flow.stages),
         "model": job.model.model_dump(mode="json"),
         "sku": job.compute.sku.value,
@@ -148,9 +149,31 @@ def show(plan: Plan) -> None:
         "first estimate": f"{duration(plan.estimate_s)} (order of size), "
         f"{bytes_text(plan.disk_bytes)} of disk",
     }
+    if plan.elsewhere:
+        rows = {**_endpoint(plan), **{key: rows[key] for key in _OF_AN_ENDPOINT}}
     say(facts_table(marked("Plan", plan.simulated), rows))
     for warning in plan.warnings:
         say(f"warning: {warning}")
+
+
+_OF_AN_ENDPOINT = ("flow", "workload", "SLO", "rate search", "first estimate")
+
+
+def _endpoint(plan: Plan) -> dict[str, str]:
+    """What is known of a server that somebody else runs, before it is asked."""
+    from optikit.core.elsewhere import sends_to
+
+    target, key = sends_to(plan.job), plan.job.engine.key
+    where = "none" if key is None else f"variable {key.env}" if key.env else f"file {key.file}"
+    prompts = f"token ids below {plan.shape.vocab}" if target.prompts == "tokens" else "text"
+    return {
+        "endpoint": f"{target.base_url}, somebody else's: nothing is started, no device is held",
+        "model": target.model,
+        "key": where,
+        "requests": f"{target.api}, prompts as {prompts}, answers "
+        + ("of the asked length" if target.enforce_length else "as long as asked, or shorter"),
+        "seats": str(plan.job.engine.max_num_seqs or "not known"),
+    }
 
 
 def show_ahead(ahead: Foresight) -> None:

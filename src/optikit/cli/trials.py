@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     ]
     columns = ["trial", "variant", "TP", "seqs", "batched", "other", "outcome", "rate req/s"]
     columns += ["predicted", "fitness", "requests", "note"]
+    if plan.elsewhere:  # nobody here knows how the server was started
+        columns = [name for name in columns if name not in ("TP", "seqs", "batched", "fitness")]
     shown = [name for name in columns if name != "other" or any(row["other"] for row in rows)]
     say(rows_table(marked("Trials", simulated), rows, tuple(shown)))
     return 0

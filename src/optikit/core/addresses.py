@@ -108,7 +108,10 @@ def allowed(address: Address, prefixes: Sequence[str] | None, key: str) -> None:
     """
     if prefixes is None:
         return
-    text = f"{address.scheme}://{address.place}"
+    place = address.place
+    if address.scheme in _OF_A_REVISION:  # a revision is not another place
+        place = place.partition("@")[0]
+    text = f"{address.scheme}://{place}"
     for prefix in prefixes:
         # one that ends with :// is every place of its scheme; bucket-2 is not below bucket
         below = prefix if prefix.endswith("://") else prefix.rstrip("/") + "/"

@@ -13,10 +13,12 @@ from optikit.spec.record import Certificate
 from optikit.spec.serving import ServingConfig
 from optikit.spec.simulated import marked
 
-__all__ = ["HOST", "MODEL", "PORT", "readable", "readme", "serve_script", "serving_facts"]
+__all__ = ["HOST", "MODEL", "PORT", "PROOF", "readable", "readme", "serve_script", "serving_facts"]
 
 MODEL, HOST, PORT = "/optikit/model", "optikit.host", "optikit-port"
 """What stands for the model folder, the address and the port in a command to be filled in."""
+PROOF = "certificate.json"
+"""Name of the certificate in a bundle."""
 _SHELL = {MODEL: '"$here/model"', HOST: '"$HOST"', PORT: '"$PORT"'}
 _PLAIN = {MODEL: "model", HOST: "127.0.0.1", PORT: "8000"}
 _ANY = re.compile("|".join(map(re.escape, _SHELL)))
@@ -133,6 +135,7 @@ def readme(
     certificate: Certificate | None,
     quality: QualityVerdict | None,
     licence: str | None,
+    origin: Sequence[tuple[str, str]] = (),
 ) -> str:
     """The bundle's README: verdict first, then figures, then how to serve it.
 
@@ -140,6 +143,7 @@ def readme(
         name: what the bundle is registered as.
         recipe: what was done to the model, ``none`` where nothing was.
         licence: the model's own.
+        origin: what it was made of: what and value.
     """
     rows = [
         ("model", f"{plan.job.model.name} {plan.job.model.version}"),
@@ -161,6 +165,7 @@ def readme(
         "no model in this bundle" if plan.simulated else "not stated by the model; ask who made it"
     )
     rows.append(("licence", licence or unstated))
+    rows += origin
     table = "\n".join(f"| {key} | {_cell(value)} |" for key, value in rows)
     absent = (
         "The model is not in this bundle: put the checkpoint beside this file as `model/`.\n\n"
@@ -168,6 +173,7 @@ def readme(
         else ""
     )
     proof = "`certificate.json` names all that was measured, and on what. " if certificate else ""
+    proof += "`provenance.json` says what it was made of. "
     return f"""# {name}
 
 **{_verdict(certificate, plan.simulated)}**

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from optikit.core.elsewhere import sends_to
 from optikit.errors import OptikitError
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.job import MethodChoice
@@ -23,7 +24,13 @@ from optikit.spec.record import (
 from optikit.spec.slo import Slo
 from optikit.spec.workload import Trace, Workload
 
-__all__ = ["certify", "certify_endpoint", "measurement_at_rate", "probe_line"]
+__all__ = [
+    "certify",
+    "certify_elsewhere",
+    "certify_endpoint",
+    "measurement_at_rate",
+    "probe_line",
+]
 
 _SHIPPING = ("certify", "open")
 """Phases that speak for a rate, the last word first."""
@@ -106,6 +113,7 @@ def certify_endpoint(
     client: Mapping[str, str],
     archive_digest: str | None,
     trace: Trace | None = None,
+    says: Mapping[str, str] | None = None,
 ) -> Certificate:
     """The certificate of a server that somebody else runs.
 
@@ -116,6 +124,7 @@ def certify_endpoint(
         measurement_id: folder of the measurement, in place of a job's id.
         engine: as the server names itself.
         client: facts of the machine that sent the requests.
+        says: what the server told of itself.
     """
     return Certificate(
         status=_status(rate, None),
@@ -131,6 +140,7 @@ def certify_endpoint(
         serving=None,
         command=(),
         endpoint=endpoint.base_url,
+        server_says=dict(says or {}),
         hardware={},
         client=dict(client),
         sku=None,
@@ -144,6 +154,44 @@ def certify_endpoint(
         quality=None,
         archive_digest=archive_digest,
         **_found(rate, method, workload, slo, trace),
+    )
+
+
+def certify_elsewhere(
+    plan: Plan,
+    trial: Trial,
+    *,
+    job_id: str,
+    created: str,
+    optikit_version: str,
+    client: Mapping[str, str],
+    archive_digest: str | None,
+) -> Certificate:
+    """The certificate of a job whose server is somebody else's; see :func:`certify_endpoint`.
+
+    Raises:
+        OptikitError: the trial measured no rate.
+    """
+    if trial.rate is None:
+        raise OptikitError(f"trial {trial.id} has no rate to certify")
+    target = sends_to(plan.job)
+    if target.prompts == "tokens":
+        target = target.model_copy(update={"vocab": plan.shape.vocab})
+    return certify_endpoint(
+        trial.rate,
+        target,
+        plan.job.workload,
+        plan.job.slo,
+        plan.job.method,
+        measurement_id=job_id,
+        created=created,
+        optikit_version=optikit_version,
+        engine=trial.server.get("engine", "unknown"),
+        engine_version=trial.server.get("version", "unknown"),
+        client=client,
+        archive_digest=archive_digest,
+        trace=plan.trace,
+        says=trial.server,
     )
 
 

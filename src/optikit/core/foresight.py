@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from optikit.core.predict import Prediction, Predictor
 from optikit.core.space import Space, why_not
-from optikit.errors import DoesNotFit
+from optikit.errors import BadInput, DoesNotFit
 from optikit.spec.base import Spec
 from optikit.spec.plan import Plan
 from optikit.spec.recipe import RecipeFacts
@@ -100,7 +100,15 @@ def _predictor(plan: Plan, recipe: RecipeFacts | None, space: Space) -> Predicto
 def foresee(plan: Plan) -> Foresight:
     """Predict every configuration (of a large space a sample) of the shipped variant, and of the
     baseline where the four corners are asked for.
+
+    Raises:
+        BadInput: the server is somebody else's.
     """
+    if plan.elsewhere:
+        raise BadInput(
+            "--predict: nothing is known of the model and the machine of a server that somebody "
+            "else runs, so nothing can be predicted; measure it"
+        )
     ships: Variant = "compressed" if plan.flow.compresses else "baseline"
     asked = plan.job.flow_params.ablation and ships == "compressed"
     variants: tuple[Variant, ...] = ("baseline", ships) if asked else (ships,)

@@ -13,6 +13,8 @@ from optikit.spec.job import OptimizationJob
 __all__ = ["NamedPath", "addresses_of", "path_of", "paths_of", "rooted"]
 
 _TASK_FILES = (".yaml", ".yml")
+_MODELS = "mlflow"
+"""The scheme of a registry."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +47,29 @@ def paths_of(job: OptimizationJob) -> tuple[NamedPath, ...]:
         for task in job.quality.tasks
         if task.endswith(_TASK_FILES)
     ]
+    if job.engine.key is not None and job.engine.key.file is not None:
+        found.append(NamedPath("engine.key.file", Path(job.engine.key.file)))
     return tuple(found)
 
 
 def addresses_of(job: OptimizationJob) -> tuple[tuple[str, Address], ...]:
-    """Key and address of all that a job takes from elsewhere, or brings there.
+    """Key and address of all that a job takes from elsewhere, brings there, or sends load to.
 
     Raises:
-        SpecError: one that cannot be read.
+        SpecError: one that cannot be read, or is of another kind than the key.
     """
     named = [("model.uri", job.model.uri), ("dataset.path", job.dataset and job.dataset.path)]
     found = [(key, Address.parse(text, key)) for key, text in named if text and is_address(text)]
     if job.publish.uri is not None:  # a path would be written with the site's rights
         found.append(("publish.uri", Address.parse(job.publish.uri, "publish.uri")))
+    if job.engine.url is not None:
+        found.append(("engine.url", Address.parse(job.engine.url, "engine.url")))
+    for key, address in found:
+        if address.scheme == _MODELS and key != "model.uri":
+            raise SpecError(
+                f"{key}: asked {address}, but a registry of models holds models alone; a bundle "
+                "that may be deployed becomes a version there by itself"
+            )
     return tuple(found)
 
 
@@ -73,12 +85,17 @@ def rooted(job: OptimizationJob, home: Path) -> OptimizationJob:
         dataset = dataset.model_copy(update={"path": str(home / dataset.path)})
     if workload.trace is not None:
         workload = workload.model_copy(update={"trace": str(home / workload.trace)})
+    engine, key = job.engine, job.engine.key
+    if key is not None and key.file is not None:
+        key = key.model_copy(update={"file": str(home / key.file)})
+        engine = engine.model_copy(update={"key": key})
     tasks = tuple(str(home / t) if t.endswith(_TASK_FILES) else t for t in quality.tasks)
     return job.model_copy(
         update={
             "model": model,
             "dataset": dataset,
             "workload": workload,
+            "engine": engine,
             "quality": quality.model_copy(update={"tasks": tasks}),
         }
     )

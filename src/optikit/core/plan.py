@@ -8,6 +8,7 @@ from typing import Literal
 
 from optikit.core.candidates import candidates_at_once, candidates_of
 from optikit.core.dimensions import context_length, fitting_degrees, resolve_space
+from optikit.core.elsewhere import must_be_started, plan_elsewhere
 from optikit.core.fit import element_bytes, weight_bytes
 from optikit.core.options import resolve_options
 from optikit.core.rate import METHODS, rate_search
@@ -81,7 +82,9 @@ def make_plan(
             update={"cpus": max(1, math.ceil(job.compute.cpus_per_device * sku.devices))}
         )
     _consistent(job, flow, engine, sku, trace)
-    default = _default_serving(job, shape, sku, cpu_dtype, trace)
+    if engine.elsewhere:
+        return plan_elsewhere(job, flow, shape, sku, trace)
+    default = _default_serving(job, shape, engine, sku, cpu_dtype, trace)
     own_degrees = fitting_degrees(job, shape, None, sku, default)
     baseline = (
         default.model_copy(update={"tensor_parallel": own_degrees[0]}) if own_degrees else None
@@ -170,7 +173,24 @@ def _consistent(
             "reports none; choose per_gpu or per_cost"
         )
     if not engine.serves.get(sku.kind, ()):
-        raise SpecError(f"engine: {engine.name} does not serve on {sku.kind} SKUs")
+        raise SpecError(
+            f"engine: {engine.name} does not serve on {sku.kind} SKUs; choose a SKU of "
+            f"{' or '.join(engine.serves)}, or another engine"
+            if not engine.elsewhere
+            else f"compute.sku: {job.compute.sku} holds a GPU, and to measure a server that "
+            "somebody else runs takes none: it is where the requests are sent from. Choose CPU_2"
+        )
+    if not engine.elsewhere:
+        must_be_started(job.engine)
+    if (
+        "evaluate" in flow.stages
+        and job.quality.divergence_documents
+        and not (engine.prompt_logprobs or engine.simulated or engine.elsewhere)
+    ):
+        raise SpecError(
+            f"quality.divergence_documents: {engine.name} does not tell the log-probabilities of a "
+            "prompt's tokens by their ids; set it to 0, or evaluate with engine: vllm"
+        )
 
 
 def _disk_bytes(
@@ -195,6 +215,7 @@ def _disk_bytes(
 def _default_serving(
     job: OptimizationJob,
     shape: ModelShape,
+    engine: EngineFacts,
     sku: SkuFacts,
     cpu_dtype: CpuDtype,
     trace: Trace | None,
@@ -209,6 +230,7 @@ def _default_serving(
         "dtype": cpu_dtype if cpu else "auto",
         # torch.compile takes minutes on the CPU backend
         "enforce_eager": cpu,
+        "gpu_memory_utilization": engine.memory_share,
         "trust_remote_code": job.model.trust_remote_code,
         **own,
         "extra_flags": tuple(sorted(extra.items())),

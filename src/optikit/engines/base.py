@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,9 @@ class Server(Protocol):
     startup_s: float
     """From the start of the process to the first whole completion."""
     command: Sequence[str]
+    """Empty where the server is somebody else's."""
+    says: Mapping[str, str]
+    """What somebody else's server tells of itself; empty where the engine started it."""
 
     def check(self) -> None:
         """Raise if the server is gone.
@@ -67,7 +70,7 @@ class Engine(Protocol):
         port: int,
         name: str | None = None,
     ) -> list[str]:
-        """The full argument list of a plain server, interpreter first.
+        """The full argument list of a plain server, interpreter first; empty where none is started.
 
         Args:
             name: what requests call the model; None: the folder's name.

@@ -13,9 +13,9 @@ case. Speculation, and eager steps on a GPU, are refused: nothing here knows wha
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from optikit import __version__
@@ -50,6 +50,7 @@ class _OnPaper:
     command: Sequence[str]
     startup_s: float
     """Virtual: what a search on paper pays for a trial before it measures."""
+    says: Mapping[str, str] = field(default_factory=dict)
 
     def check(self) -> None:
         """Nothing can be gone."""

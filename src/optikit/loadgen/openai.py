@@ -175,7 +175,7 @@ class _Run:
             answer.close()
             answer.check(self._prompt_tokens[index], shorter=not self._endpoint.enforce_length)
         except HttpError as fault:
-            error = str(fault)
+            error = str(fault).replace(self._endpoint.api_key or "\0", "***")  # some repeat it
         record.end(index, error)
         self._look(index)
 

@@ -12,19 +12,21 @@ from pydantic import Field
 from optikit import __version__
 from optikit.adapters.hardware import hardware
 from optikit.core.certify import certify_endpoint, probe_line
+from optikit.core.elsewhere import UNKNOWN_VOCAB
 from optikit.core.rate import rate_search
-from optikit.journal import raw_digest, write_json, write_whole
-from optikit.loadgen import GENERATORS
-from optikit.measuring.archive import MeasurementArchive
-from optikit.measuring.search import Ended, OnProbe, draw, now, recorded_end, search_kept
-from optikit.measuring.server import (
+from optikit.engines._endpoint import (
     ServerFacts,
     checker,
     key_of,
     key_warnings,
     look_at,
     must_fit,
+    what_it_says,
 )
+from optikit.journal import raw_digest, write_json, write_whole
+from optikit.loadgen import GENERATORS
+from optikit.measuring.archive import MeasurementArchive
+from optikit.measuring.search import Ended, OnProbe, draw, now, recorded_end, search_kept
 from optikit.spec.base import Spec
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.job import MethodChoice
@@ -36,8 +38,7 @@ from optikit.stores.traces import read_trace
 __all__ = ["EndpointAsk", "Measured", "benchmark_endpoint"]
 
 GENERATOR = "openai"
-DEFAULT_VOCAB = 32_000
-"""Where nobody says better: models of today have at least this many token ids."""
+DEFAULT_VOCAB = UNKNOWN_VOCAB
 _EXIT = {"pass": 0, "infeasible": 3, "inconclusive": 4}
 INTERRUPTED = 130
 
@@ -161,10 +162,11 @@ def benchmark_endpoint(
         "benchmark",
         {**ask.model_dump(mode="json"), "endpoint": url, "model": facts.model},
     )
-    archive.event("server", engine=facts.engine, version=facts.version, model=facts.model)
+    says = what_it_says(url, facts, key)
+    archive.event("server", model=facts.model, says=says)
     with recorded_end(archive):
         ended = _measure(archive, ask, endpoint, trace, on_probe)
-        return _certified(archive, ask, endpoint, facts, ended, trace, tuple(warnings))
+        return _certified(archive, ask, endpoint, facts, says, ended, trace, tuple(warnings))
 
 
 def _vocab_warnings(ask: EndpointAsk, endpoint: Endpoint) -> list[str]:
@@ -205,6 +207,7 @@ def _certified(
     ask: EndpointAsk,
     endpoint: Endpoint,
     facts: ServerFacts,
+    says: dict[str, str],
     ended: Ended,
     trace: Trace | None,
     warnings: tuple[str, ...],
@@ -223,6 +226,7 @@ def _certified(
         client=hardware(),
         archive_digest=raw_digest(archive.root, [probe.raw for probe in ended.rate.probes]),
         trace=trace,
+        says=says,
     )
     write_whole(archive.certificate, certificate.model_dump_json(indent=2) + "\n")
     plots = draw(archive, ask.slo, ended.rate)

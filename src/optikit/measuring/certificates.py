@@ -61,7 +61,7 @@ def _archived(home: Path) -> dict[str, Path | None]:
     found: list[tuple[float, str, Path | None]] = []
     for job in jobs(home):
         published = job.of_kind("published")  # a record of an older version may not be readable
-        file = Path(str(published[-1].get("bundle"))) / _NAME if published else None
+        file = Path(str(published[-1].get("bundle"))) / _NAME if published else job.root / _NAME
         found.append((job.created(), job.job_id, file))
     found += [(m.created(), m.measurement_id, m.certificate) for m in measurements(home)]
     found.sort(key=lambda item: item[:2])

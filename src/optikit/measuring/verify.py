@@ -18,6 +18,7 @@ from optikit.core.compare import differences, last_certify, side_by_side
 from optikit.core.rate import verification
 from optikit.core.steptimes import on_paper
 from optikit.engines import ENGINES
+from optikit.engines._endpoint import checker, key_of, key_warnings, look_at, must_fit
 from optikit.errors import BadInput
 from optikit.journal import raw_digest, write_json
 from optikit.loadgen import GENERATORS
@@ -25,7 +26,6 @@ from optikit.loadgen.base import LoadGenerator
 from optikit.measuring.archive import MeasurementArchive
 from optikit.measuring.certificates import read_certificate
 from optikit.measuring.search import Ended, OnProbe, draw, recorded_end, search_kept
-from optikit.measuring.server import checker, key_of, key_warnings, look_at, must_fit
 from optikit.spec.base import Spec
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.record import Certificate, SentAs

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+from optikit.adapters.jsonlog import tell_exception
 from optikit.errors import OptikitError
 from optikit.spec.base import Spec
 
@@ -40,7 +40,7 @@ def answer_of(task: Callable[..., T], args: tuple[Any, ...]) -> T | OptikitError
     except OptikitError as error:
         return error
     except Exception as error:
-        traceback.print_exc()
+        tell_exception(f"the task {task.__name__}")
         return stranger(task.__name__, error)
 
 

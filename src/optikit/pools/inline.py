@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from optikit.adapters.jsonlog import tell_exception
 from optikit.errors import OptikitError
 from optikit.pools.base import Closed, OpenPool, Resources, Sweep, closing, stranger
 
@@ -28,7 +28,7 @@ class _InlinePool:
             # the task's failure belongs to whoever asks for its answer
             future.set_exception(error)
         except Exception as error:
-            traceback.print_exc()
+            tell_exception(f"the task {task.__name__}")
             future.set_exception(stranger(task.__name__, error))
         return future
 

@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import pickle
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from optikit.adapters.hardware import gpu_count
+from optikit.adapters.jsonlog import log_as_asked, tell_exception
 from optikit.adapters.output import redact_output
 from optikit.adapters.process import die_with_parent
 from optikit.errors import DoesNotFit, OptikitError, WorkerDied
@@ -37,6 +37,7 @@ def _answer(
 ) -> None:
     die_with_parent(parent)  # a driver that is killed leaves no worker that measures on
     redact_output()  # it prints into the driver's log without the driver
+    log_as_asked()
     if devices is not None:
         os.environ[_VISIBLE] = devices  # before anything loads torch
     try:
@@ -44,7 +45,7 @@ def _answer(
     except OptikitError as error:
         reply = (False, error)
     except Exception as error:
-        traceback.print_exc()
+        tell_exception(f"the task {task.__name__}")
         reply = (False, stranger(task.__name__, error))
     try:
         channel.send(reply)

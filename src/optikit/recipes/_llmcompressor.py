@@ -31,6 +31,7 @@ from typing import Any
 
 from optikit.adapters.datasets import table
 from optikit.adapters.tokenizer import transformers
+from optikit.core.licence import is_licence_file
 from optikit.core.schemes import group_size, ignored_modules
 from optikit.errors import BadInput, OptikitError
 from optikit.recipes._whole import save_with_room, whole
@@ -53,10 +54,10 @@ _M_MMAP_THRESHOLD = -3
 _ON_DISK_BYTES = 2**20
 """Modules smaller than this stay in memory: norms, rotary tables."""
 _BESIDE = (
-    *("LICENSE", "NOTICE", "README.md", "generation_config.json", "chat_template.jinja"),
+    *("README.md", "generation_config.json", "chat_template.jinja"),
     *("preprocessor_config.json", "processor_config.json"),
 )
-"""Files of a model folder that go with the weights."""
+"""Files of a model folder that go with the weights, as its licences do."""
 _LOST = "the weights compressed so far were in this process, so compression starts again"
 
 
@@ -115,7 +116,8 @@ class OneShot:
                 work.save(network, out, memory_bytes)
                 tokenizer.save_pretrained(out)
                 for file in model.iterdir():
-                    beside = file.name in _BESIDE or (code and file.suffix == ".py")
+                    beside = file.name in _BESIDE or is_licence_file(file.name)
+                    beside = file.is_file() and (beside or (code and file.suffix == ".py"))
                     if beside and not (out / file.name).exists():
                         shutil.copy(file, out / file.name)
 

@@ -134,6 +134,8 @@ def _refuse_local(spec: OptimizationJob, home: str | None, simulated: bool) -> N
     for number, task in enumerate(spec.quality.tasks):
         if task.endswith((".yaml", ".yml")):
             named[f"quality.tasks.{number}"] = task
+    if spec.engine.key is not None:
+        named["engine.key.file"] = spec.engine.key.file
     if home is not None and not home.startswith("~"):
         named["--home"] = home
     for key, path in named.items():

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from optikit.archive import JobArchive
 from optikit.core.candidates import choose
-from optikit.core.certify import certify
+from optikit.core.certify import certify, certify_elsewhere
 from optikit.core.divergence import diverge
 from optikit.core.outcome import shipped_trial
 from optikit.core.quality import compare
@@ -20,10 +20,12 @@ from optikit.evaluators.divergence import DIVERGENCE
 from optikit.journal import raw_digest
 from optikit.reports._check_trials import Counted, as_findings
 from optikit.spec.candidate import ArtifactRef, Candidate
+from optikit.spec.elsewhere import ENDPOINT_FILE
 from optikit.spec.finding import Finding
 from optikit.spec.plan import Plan
 from optikit.spec.quality import Divergence, ItemScores, QualityVerdict
 from optikit.spec.record import (
+    BenchmarkRecord,
     Certificate,
     CompressRecord,
     EvaluateRecord,
@@ -44,7 +46,7 @@ def check_files(
 ) -> Iterator[Finding]:
     """What of the files is not what the records and the journal say."""
     collected = _collected(archive)
-    for what, artifact in _artifacts(records):
+    for what, artifact in () if archive.pulled else _artifacts(records):
         if (
             artifact.digest.removeprefix("sha256:") in collected
             and not Path(artifact.path).exists()
@@ -55,8 +57,11 @@ def check_files(
     if isinstance(evaluate, EvaluateRecord):
         made = compress.candidates if isinstance(compress, CompressRecord) else ()
         yield from _quality(archive, plan, evaluate, made, counted)
+    measured = records.get("benchmark")
+    if isinstance(measured, BenchmarkRecord) and measured.certificate_digest is not None:
+        yield from _own_certificate(archive, plan, measured)
     publish = records.get("publish")
-    if isinstance(publish, PublishRecord) and publish.bundle is not None:
+    if isinstance(publish, PublishRecord) and publish.bundle is not None and not archive.pulled:
         inputs = Inputs()
         for record in records.values():
             inputs = inputs.plus(record)
@@ -94,8 +99,8 @@ def _content(
         yield Finding(kind="missing", where=f"{what} ({folder})", recorded=written)
         return
     try:
-        if plan.simulated:
-            found = raw_digest(folder, [MODEL_FILE])
+        if plan.simulated or plan.elsewhere:
+            found = raw_digest(folder, [ENDPOINT_FILE if plan.elsewhere else MODEL_FILE])
             counted.files += 1
         else:
             files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -217,17 +222,9 @@ def _certificate(
     if publish.certificate_digest is None or trial is None or trial.rate is None:
         return
     where, file = f"bundles/{bundle.name}/certificate.json", bundle / "certificate.json"
-    try:
-        proof = file.read_bytes()
-        found = Certificate.parse(json.loads(proof))
-    except (OSError, ValueError, RecursionError, OptikitError) as error:
-        yield Finding(kind="unreadable", where=where, recorded=str(error)[:200])
+    found = yield from _read_certificate(where, file, publish.certificate_digest)
+    if found is None:
         return
-    digest = f"sha256:{hashlib.sha256(proof).hexdigest()}"
-    if digest != publish.certificate_digest:
-        yield Finding(
-            kind="digest", where=where, recorded=publish.certificate_digest, derived=digest
-        )
     verdicts = inputs.evaluate.verdicts if inputs.evaluate and chosen else ()
     folder = archive.root / "trials" / Path(trial.id).name
     again = certify(
@@ -242,6 +239,43 @@ def _certificate(
         simulated=plan.simulated,
         archive_digest=raw_digest(folder, [probe.raw for probe in trial.rate.probes]),
         quality=next((v for v in verdicts if chosen and v.candidate_id == chosen.id), None),
+    )
+    yield from as_findings(where, list(differences(found, again)))
+
+
+def _read_certificate(
+    where: str, file: Path, written: str
+) -> Generator[Finding, None, Certificate | None]:
+    try:
+        proof = file.read_bytes()
+        found = Certificate.parse(json.loads(proof))
+    except (OSError, ValueError, RecursionError, OptikitError) as error:
+        yield Finding(kind="unreadable", where=where, recorded=str(error)[:200])
+        return None
+    digest = f"sha256:{hashlib.sha256(proof).hexdigest()}"
+    if digest != written:
+        yield Finding(kind="digest", where=where, recorded=written, derived=digest)
+    return found
+
+
+def _own_certificate(
+    archive: JobArchive, plan: Plan, measured: BenchmarkRecord
+) -> Iterator[Finding]:
+    """The certificate of somebody else's server is its trial's, word for word."""
+    where, file = "certificate.json", archive.root / "certificate.json"
+    found = yield from _read_certificate(where, file, str(measured.certificate_digest))
+    trial = measured.trials[0]
+    if found is None or trial.rate is None:
+        return
+    folder = archive.root / "trials" / Path(trial.id).name
+    again = certify_elsewhere(
+        plan,
+        trial,
+        job_id=archive.job_id,
+        created=found.created,
+        optikit_version=found.optikit_version,
+        client=found.client,
+        archive_digest=raw_digest(folder, [probe.raw for probe in trial.rate.probes]),
     )
     yield from as_findings(where, list(differences(found, again)))
 

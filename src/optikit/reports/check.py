@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from optikit.archive import JobArchive
 from optikit.errors import ArchiveError, OptikitError
 from optikit.reports._check_files import check_files
 from optikit.reports._check_journal import history, lines
 from optikit.reports._check_records import check_records
+from optikit.reports._check_scrapes import check_scrapes
 from optikit.reports._check_trials import Counted, check_trial
 from optikit.spec.finding import ArchiveCheck, Finding
 
@@ -50,6 +52,8 @@ def _content(archive: JobArchive, counted: Counted) -> Iterator[Finding]:
     probes = archive.of_kind("probe")
     for trial in trials:
         yield from check_trial(archive, plan, trial, probes, counted)
+        folder = archive.root / "trials" / Path(trial.id).name
+        yield from check_scrapes(folder, f"trials/{trial.id}", trial, counted)
     records = archive.records()
     yield from _told("records", check_records(archive, plan, records, trials))
     yield from check_files(archive, plan, records, counted)

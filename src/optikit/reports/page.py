@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from optikit.archive import JobArchive
+from optikit.reports._engine_said import engine_rows, engine_text
 from optikit.reports._hours import where_the_hours_went
 from optikit.reports.plots import NAMES, TUNING_NAMES, plots_of_job
 from optikit.reports.summary import summary
@@ -100,6 +101,7 @@ def page_of(archive: JobArchive) -> Page:
         _serving(facts),
         _corners(facts, drawn),
         _rate_search(facts, trials, drawn),
+        _engine_said(facts, trials),
         _tuning(facts, trials, drawn),
         _quality(facts),
         _left_out(archive, trials),
@@ -109,7 +111,7 @@ def page_of(archive: JobArchive) -> Page:
     )
     verdict = str(facts["verdict"] or facts["state"])
     return Page(
-        title=f"{facts['flow']} of {facts['model']} on {facts['sku']}",
+        title=f"{facts['flow']} of {facts['model']} on {facts['endpoint'] or facts['sku']}",
         simulated=facts["simulated"],
         verdict=verdict,
         tone=_TONES.get(verdict, "unclear"),
@@ -125,8 +127,11 @@ def _head(facts: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         "Submitted": facts["created"],
         "State": facts["state"],
         "Model": facts["model"],
+        "From": facts["model_address"],
+        "Licence": None if facts["simulated"] else facts["licence"],
         "Recipe": facts["recipe"],
-        "SKU": facts["sku"],
+        **({"Endpoint": facts["endpoint"]} if facts["endpoint"] else {}),
+        "Sent from" if facts["endpoint"] else "SKU": facts["sku"],
         "Engine": facts["engine"],
         "Workload": str(Workload.parse(facts["workload"])),
         "SLO": ", ".join(facts["slo"]) or "none (highest sustained rate)",
@@ -157,11 +162,15 @@ def _figures(drawn: Mapping[Path, Path], folder: str, names: Sequence[str]) -> t
 
 
 def _serving(facts: Mapping[str, Any]) -> Section | None:
+    again = f"Measure its certificate again: optikit verify {facts['certificate']}"
     if facts["bundle"] is None:
-        return None
+        if facts["certificate"] is None:
+            return None
+        server = f"{facts['endpoint']} is somebody else's server; nothing was started."
+        return Section("serve", "The server", (server, again))
     said = [f"The bundle: {facts['bundle']}"]
     if facts["certificate"]:
-        said.append(f"Measure its certificate again: optikit verify {facts['certificate']}")
+        said.append(again)
     code = None if facts["simulated"] else shlex.join(["sh", f"{facts['bundle']}/serve.sh"])
     if facts["simulated"]:
         said.append(f"{MARK}: there is no model to serve.")
@@ -187,8 +196,7 @@ def _rate_search(
     facts: Mapping[str, Any], trials: Sequence[Trial], drawn: Mapping[Path, Path]
 ) -> Section | None:
     """Of the trial that ships; of the last one that has a rate where none does."""
-    rated = [trial for trial in trials if trial.rate is not None]
-    shipped = next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+    shipped = _shipped(facts, trials)
     if shipped is None or shipped.rate is None:
         return None
     rows = [
@@ -216,6 +224,21 @@ def _rate_search(
         _table("Every probe", rows, columns),
         _figures(drawn, f"trials/{shipped.id}", NAMES),
     )
+
+
+def _shipped(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Trial | None:
+    rated = [trial for trial in trials if trial.rate is not None]
+    return next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+
+
+def _engine_said(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Section | None:
+    shipped = _shipped(facts, trials)
+    if shipped is None or shipped.engine_metrics is None:
+        return None
+    said = shipped.engine_metrics
+    rows = engine_rows(said)
+    tables = _table("Every probe by the engine's counters", rows, tuple(rows[0])) if rows else ()
+    return Section("engine", "What the engine said", engine_text(shipped.id, said), tables)
 
 
 def _tuning(

@@ -8,12 +8,15 @@ from typing import Any
 
 from optikit.archive import JobArchive
 from optikit.core.corners import Corner, four_corners
+from optikit.core.elsewhere import sends_to
 from optikit.core.finalists import mean_rate
+from optikit.core.licence import NOT_STATED
 from optikit.spec.plan import Plan
 from optikit.spec.record import (
     BenchmarkRecord,
     CompressRecord,
     EvaluateRecord,
+    FetchRecord,
     PublishRecord,
     StageRecord,
     TuneRecord,
@@ -65,6 +68,7 @@ def summary(archive: JobArchive) -> dict[str, Any]:
     ``corners``: see core/corners.py. ``finalists``: the contenders of the last comparison.
     ``usage``: of the devices, by variant; ``device_hours``: of all trials. ``stages``: the flow's
     stages in order with state (waiting, running, done, skipped, failed, cancelled) and seconds.
+    ``endpoint``: of somebody else's server; then ``sku`` is where the requests were sent from.
     ``damaged_lines``: lines of the journal that are no events; what they said is missing here.
     ``left``: what stages held and could not get back (processes, ports, GPU memory), in words.
     """
@@ -99,12 +103,14 @@ def summary(archive: JobArchive) -> dict[str, Any]:
         "recipe": _recipe(plan, records),
         "sku": plan.job.compute.sku.value,
         "engine": plan.job.engine.name,
+        "endpoint": sends_to(plan.job).base_url if plan.elsewhere else None,
         "workload": plan.job.workload.model_dump(mode="json"),
         "slo": [str(bound) for bound in plan.job.slo.bounds],
         "stages": stages(archive),
         "corners": {name: corner.model_dump(mode="json") for name, corner in corners.items()},
         "candidates": _candidates(records),
         "dataset": _dataset(records),
+        **_source(records),
         "quality": (
             [v.model_dump(mode="json") for v in evaluate.verdicts]
             if isinstance(evaluate, EvaluateRecord)
@@ -119,10 +125,14 @@ def summary(archive: JobArchive) -> dict[str, Any]:
             variant: used.model_dump(mode="json")
             for variant, used in (tune.usage if isinstance(tune, TuneRecord) else {}).items()
         },
-        "device_hours": round(sum(trial.device_seconds for trial in trials) / 3600, 4),
+        "device_hours": 0.0
+        if plan.elsewhere
+        else round(sum(trial.device_seconds for trial in trials) / 3600, 4),
         "bundle": published.bundle if published else None,
         "certificate": f"{published.bundle}/certificate.json"
         if published and published.certificate_digest
+        else f"{archive.root}/certificate.json"
+        if isinstance(benchmark, BenchmarkRecord) and benchmark.certificate_digest
         else None,
         "registered": f"{published.model_name}:{published.model_version}"
         if published and published.model_version
@@ -137,6 +147,17 @@ def _left(archive: JobArchive) -> list[str]:
     """What the last end of each stage could not get back."""
     last = {event["stage"]: event for event in archive.of_kind("teardown")}
     return [f"{name}: {what}" for name, event in last.items() for what in event["left"]]
+
+
+def _source(records: dict[str, StageRecord]) -> dict[str, Any]:
+    """Of the model that was fetched: digest, where it came from, licence; None where not known."""
+    found = records.get("fetch")
+    fetched = found if isinstance(found, FetchRecord) else None
+    return {
+        "model_digest": fetched.model.digest if fetched else None,
+        "model_address": fetched.model_address if fetched else None,
+        "licence": (fetched.licence or NOT_STATED) if fetched else None,
+    }
 
 
 def _dataset(records: dict[str, StageRecord]) -> dict[str, Any] | None:

@@ -18,6 +18,10 @@ _FIGURES = (
     *("rate_rps", "rate_per_device_rps", "predicted_rps", "fitness", "requests"),
     *("startup_s", "measuring_s", "teardown_s", "attempts", "error"),
 )
+_ENGINE = (
+    *("kv_cache_peak", "running_peak", "waiting_peak", "preemptions", "prefix_cache_hit_rate"),
+    *("prompt_tokens_per_s", "generation_tokens_per_s", "difference"),
+)
 _COLUMNS = (
     *("id", "variant", "tensor_parallel", "max_num_seqs", "max_num_batched_tokens"),
     *("outcome", "rate_rps", "predicted_rps", "fitness", "requests"),
@@ -31,7 +35,8 @@ class Trials(list[Trial]):
         """One flat mapping a trial: figures of the record, outcome, every serving argument.
 
         Rates are requests a second of the whole configuration, times seconds; None where a trial
-        has no such figure. An argument of ``extra_flags`` has a column ``flag.NAME``.
+        has no such figure. An argument of ``extra_flags`` has a column ``flag.NAME``, what the
+        engine said of itself ``engine.NAME``.
         """
         return [_row(trial) for trial in self]
 
@@ -71,4 +76,6 @@ def _row(trial: Trial) -> dict[str, Any]:
         *(trial.fitness, rate.requests if rate else None),
         *(trial.startup_s, trial.measuring_s, trial.teardown_s, trial.attempts, trial.error),
     )
-    return {**dict(zip(_FIGURES, figures, strict=True)), **serving, **flags}
+    said = trial.engine_metrics
+    engine = {f"engine.{name}": getattr(said, name) for name in _ENGINE} if said else {}
+    return {**dict(zip(_FIGURES, figures, strict=True)), **serving, **flags, **engine}

@@ -278,7 +278,7 @@ class Desk:
             try:
                 what(archive)
             except (OptikitError, OSError) as error:
-                _LOG.error("cancelling job %s: %s", job_id, error)
+                _LOG.error("cancelling job %s: %s", job_id, error, extra={"job": job_id})
             finally:
                 self._cancelling.discard(job_id)
 

@@ -180,7 +180,7 @@ class Dispatcher:
         except (OptikitError, OSError) as error:
             if job.trouble != str(error):
                 job.trouble = str(error)
-                _LOG.error("job %s: %s", job.row.id, error)
+                _LOG.error("job %s: %s", job.row.id, error, extra={"job": job.row.id})
             return False
         job.trouble = ""
         return True

@@ -1,4 +1,4 @@
-"""The service in numbers for Prometheus. The only importer of prometheus_client.
+"""The service in numbers for Prometheus.
 
 What is now comes from the queue at every scrape; what happened is counted as the queue hears it,
 from the service's start on: a restart begins at zero, as Prometheus expects of a counter. Labels
@@ -13,12 +13,18 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from optikit import __version__
+from optikit.adapters.prometheus_client import (
+    Collector,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GaugeMetricFamily,
+    Histogram,
+    Metric,
+    ProcessCollector,
+    choose_encoder,
+)
 from optikit.reports.summary import FINAL
 from optikit.service.base import Decision, QueueFacts
 from optikit.stages import STAGES
@@ -27,6 +33,7 @@ __all__ = ["LOOPBACK_NAMES", "Metrics"]
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 _OTHER = "other"
+_ENGINES = ("vllm", "sglang", "openai", "simulated")
 _Labels = TypeVar("_Labels", bound=tuple[str, ...])
 _DECISIONS: tuple[Decision, ...] = ("granted", "refused", "driver_started", "driver_died")
 _OUTCOMES = ("complete", "pruned", "failed")
@@ -103,7 +110,7 @@ class Metrics:
         elif kind == "engine_ready":
             seconds, engine = _seconds(event.get("startup_s")), event.get("engine")
             if seconds is not None:
-                known = engine if engine in ("vllm", "simulated") else _OTHER
+                known = engine if engine in _ENGINES else _OTHER
                 self._startup_s.labels(known).observe(seconds)
 
     def decided(self, decision: Decision) -> None:

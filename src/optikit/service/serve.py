@@ -18,6 +18,7 @@ from typing import Any
 
 import uvicorn
 
+from optikit.adapters.jsonlog import FORMAT, JsonFormat, asked_for
 from optikit.api import Submitter
 from optikit.errors import BadInput, OptikitError, PortInUse
 from optikit.service.database import Database
@@ -64,6 +65,9 @@ def serve(asked: Asked, say: Callable[[str], None]) -> int:
         ArchiveError: the database does not answer.
     """
     site = Site.parse(read_mapping(asked.site, "site"), str(asked.site)) if asked.site else Site()
+    if site.log_format is not None:
+        os.environ[FORMAT] = site.log_format  # drivers are started with it
+    asked_for()
     with _only_one(asked.home) as home:
         database = Database(home, asked.database)
         try:
@@ -144,9 +148,14 @@ def _run(
 
 def _logging() -> dict[str, Any]:
     """Everything to standard error; a line a request, without its headers."""
+    as_json = asked_for()
     config = copy.deepcopy(uvicorn.config.LOGGING_CONFIG)
     config["handlers"]["access"]["stream"] = "ext://sys.stderr"
     config["loggers"]["optikit"] = {"handlers": ["default"], "level": "INFO", "propagate": False}
+    if as_json:
+        config["formatters"] = {key: {"()": JsonFormat} for key in config["formatters"]}
+    else:  # what the journals say is in the journals
+        config["loggers"]["optikit.journal"] = {"level": "WARNING"}
     return config
 
 

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from optikit.core.addresses import Address, RemoteFile
+from optikit.spec.permit import ANYTHING, Permit
 
-__all__ = ["Source", "Tree"]
+__all__ = ["Asker", "Source", "Tree"]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """Who opens an address: what leads on to somewhere else asks whether it may."""
+
+    home: Path
+    """OptiKIT's home, where a registry without a server lies."""
+    permit: Permit = ANYTHING
 
 
 class Tree(Protocol):
@@ -22,6 +33,11 @@ class Tree(Protocol):
     @property
     def pinned(self) -> str:
         """The address with what moves in it resolved: a branch to its commit."""
+
+    @property
+    def digest(self) -> str | None:
+        """``sha256:`` of the folder as the store computes it, where the place knows; what comes
+        must have it."""
 
     def files(self) -> Mapping[str, RemoteFile]:
         """All files below it by relative name, as the place has them now."""
@@ -42,11 +58,12 @@ class Source(Protocol):
     name: str
     """Of the scheme."""
 
-    def open(self, address: Address) -> Tree:
+    def open(self, address: Address, asker: Asker) -> Tree:
         """The tree there; may resolve a revision, reads no file.
 
         Raises:
             BadInput: the address is none of this scheme, or nobody may look.
+            UnsafeInput: it leads on to where the asker's site does not allow.
             SourceError: the place does not answer.
             OptikitError: a library is missing; says what to install.
         """

@@ -9,6 +9,7 @@ from optikit.adapters.fsspec import Folder, opened
 from optikit.core.addresses import Address
 from optikit.errors import OptikitError
 from optikit.sources._hadoop import namenode
+from optikit.sources.base import Asker
 
 __all__ = ["SOURCE"]
 
@@ -18,7 +19,7 @@ class Hdfs:
 
     name = "hdfs"
 
-    def open(self, address: Address) -> Folder:
+    def open(self, address: Address, asker: Asker) -> Folder:
         """See base.Source."""
         host, port, path = namenode(address)
         try:

@@ -14,6 +14,7 @@ from optikit.adapters.datasets import cached_folder, commit_of, offline
 from optikit.adapters.fsspec import Folder, opened
 from optikit.core.addresses import Address
 from optikit.errors import SpecError
+from optikit.sources.base import Asker
 
 __all__ = ["SOURCE"]
 
@@ -26,7 +27,7 @@ class Hub:
 
     name = "hf"
 
-    def open(self, address: Address) -> Folder:
+    def open(self, address: Address, asker: Asker) -> Folder:
         """See base.Source."""
         found = _PLACE.fullmatch(address.place)
         if found is None:

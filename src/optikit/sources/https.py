@@ -9,6 +9,7 @@ from __future__ import annotations
 from optikit.adapters.web import WebFolder
 from optikit.core.addresses import Address
 from optikit.errors import SpecError
+from optikit.sources.base import Asker
 
 __all__ = ["SOURCE", "Web"]
 
@@ -19,7 +20,7 @@ class Web:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def open(self, address: Address) -> WebFolder:
+    def open(self, address: Address, asker: Asker) -> WebFolder:
         """See base.Source."""
         if address.sha256 is None:
             raise SpecError(

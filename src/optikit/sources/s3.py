@@ -11,6 +11,7 @@ from typing import Any
 
 from optikit.adapters.fsspec import Folder, opened
 from optikit.core.addresses import Address
+from optikit.sources.base import Asker
 
 __all__ = ["SOURCE"]
 
@@ -27,7 +28,7 @@ class S3:
 
     name = "s3"
 
-    def open(self, address: Address) -> Folder:
+    def open(self, address: Address, asker: Asker) -> Folder:
         """See base.Source."""
         fs = opened("s3", "s3", skip_instance_cache=True, config_kwargs=_LIMITS)
         fs.retries = 2

@@ -12,6 +12,7 @@ from typing import Any
 from optikit.adapters.fsspec import Folder, opened
 from optikit.core.addresses import Address
 from optikit.sources._hadoop import namenode
+from optikit.sources.base import Asker
 
 __all__ = ["SOURCE"]
 
@@ -24,7 +25,7 @@ class WebHdfs:
 
     name = "webhdfs"
 
-    def open(self, address: Address) -> Folder:
+    def open(self, address: Address, asker: Asker) -> Folder:
         """See base.Source."""
         host, port, path = namenode(address)
         more: dict[str, Any] = {}

@@ -35,6 +35,8 @@ class Endpoint(Spec):
     enforce_length: bool = True
     """Send ``min_tokens`` and ``ignore_eos``. A server that takes neither may end an answer early;
     shorter answers are then no errors, and the workload's output length is only an upper bound."""
+    metrics_url: str | None = None
+    """Where it tells Prometheus of itself; None: nowhere that is known."""
     simulated: SimulatedReplica | None = None
     """There is no server: what to simulate in its place."""
 

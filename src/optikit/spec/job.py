@@ -17,6 +17,7 @@ from optikit.errors import nearest
 from optikit.spec.base import Spec, spec_error
 from optikit.spec.candidate import Sampling
 from optikit.spec.database import without_password
+from optikit.spec.elsewhere import KeyRef
 from optikit.spec.plain import must_be_plain
 from optikit.spec.serving import Flag
 from optikit.spec.sku import ResourceSKU
@@ -167,6 +168,24 @@ class EngineChoice(Spec):
     hold_devices: bool = False
     """On the simulated engine: occupy the SKU's devices as real servers would, to rehearse how jobs
     share a cluster."""
+    url: str | None = Field(default=None, min_length=1, max_length=1024)
+    """Of a server that somebody else runs (engine openai, as all keys below), with or without
+    ``/v1``."""
+    model: str | None = Field(default=None, min_length=1, max_length=256)
+    """As that server knows it; None: ``model.name``."""
+    key: KeyRef | None = None
+    """Where the server's key lies; None: it asks for none."""
+    allow_http: bool = False
+    """Send requests to another machine unencrypted."""
+    api: Literal["completions", "chat"] = "completions"
+    prompts: Literal["tokens", "text"] | None = None
+    """None: token ids, text for chat."""
+    vocab: int | None = Field(default=None, ge=1)
+    """Token ids are drawn below it; None: the vocabulary of ``model.uri``, else 32,000."""
+    enforce_length: bool = True
+    """Send ``min_tokens`` and ``ignore_eos``; False: answers may be shorter than asked."""
+    max_num_seqs: int | None = Field(default=None, ge=1)
+    """Seats of the server; None: not known."""
 
 
 class TunerChoice(Spec):

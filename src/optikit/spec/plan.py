@@ -62,6 +62,9 @@ class Plan(Option):
     warnings: tuple[str, ...] = ()
     simulated: bool = False
     """The engine is a model of a server: no weights, no devices, figures in virtual time."""
+    elsewhere: bool = False
+    """The server is somebody else's: it is measured, not started. ``shape`` and ``serving`` stand
+    for what nobody here knows; of them the vocabulary alone is used."""
     permit: Permit = ANYTHING
     """What the job may read and run, as its site allowed it at submission."""
     trace: Trace | None = None
@@ -74,8 +77,14 @@ class Plan(Option):
 
     @property
     def holds_devices(self) -> bool:
-        """Whether its stages occupy devices of the SKU: on paper they need none."""
-        return not self.simulated or self.job.engine.hold_devices
+        """Whether its stages occupy devices of the SKU: on paper, and elsewhere, they need none."""
+        return not (self.simulated or self.elsewhere) or self.job.engine.hold_devices
+
+    def seats(self, serving: ServingConfig) -> int | None:
+        """Requests that a server may have in its batches; None: nobody knows."""
+        if self.elsewhere:
+            return self.job.engine.max_num_seqs
+        return serving.max_num_seqs * serving.data_parallel
 
     @property
     def workload(self) -> Workload:

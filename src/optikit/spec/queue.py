@@ -44,6 +44,9 @@ class Site(Spec):
     """Whether a job may ask for a model's own code to be run."""
     metrics: bool = False
     """Whether ``GET /metrics`` answers everybody; else this machine alone."""
+    log_format: Literal["text", "json"] | None = None
+    """Of the service and of the drivers that it starts; None: as OPTIKIT_LOG_FORMAT says, else
+    text."""
 
 
 class QueuedJob(Spec):

@@ -60,3 +60,10 @@ class EngineFacts(Spec):
     doubtful: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """The same for schemes that only some hardware of the kind can run: tried, then seen."""
     simulated: bool = False
+    elsewhere: bool = False
+    """Its servers are somebody else's: they are measured, never started, and no device is held."""
+    memory_share: float = Field(default=0.9, gt=0, le=1)
+    """``gpu_memory_utilization`` unless a job says otherwise."""
+    prompt_logprobs: bool = True
+    """Whether its servers tell the log-probabilities of a prompt's tokens by their ids, which the
+    divergence measure of the quality gate needs."""

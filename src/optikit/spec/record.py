@@ -8,6 +8,7 @@ from pydantic import Field
 
 from optikit.spec.base import Spec
 from optikit.spec.candidate import ArtifactRef, Candidate, DatasetFacts
+from optikit.spec.engine_metrics import EngineMetrics
 from optikit.spec.job import MethodChoice
 from optikit.spec.quality import QualityVerdict
 from optikit.spec.serving import ServingConfig
@@ -186,7 +187,11 @@ class Trial(Spec):
     error: str | None = None
     cause: str | None = None
     """Of a failure: out of memory, illegal flag, no kernel, timeout, crash."""
+    engine_metrics: EngineMetrics | None = None
+    """None: the engine tells nothing of itself."""
     attempts: int = 1
+    server: dict[str, str] = Field(default_factory=dict)
+    """What somebody else's server told of itself; empty where the job started it."""
     startup_s: float = 0.0
     measuring_s: float = 0.0
     teardown_s: float = 0.0
@@ -274,6 +279,8 @@ class BenchmarkRecord(_Record):
 
     stage: Literal["benchmark"] = "benchmark"
     trials: tuple[Trial, ...]
+    certificate_digest: str | None = None
+    """Of the job's own ``certificate.json``: a measured endpoint has no bundle to carry it."""
 
 
 class TuneRecord(_Record):
@@ -347,6 +354,8 @@ class Certificate(Spec):
     """The server's full argument list."""
     endpoint: str | None = None
     """Base URL of the server that was measured, where it was somebody else's."""
+    server_says: dict[str, str] = Field(default_factory=dict)
+    """What somebody else's server told of itself, and the way to it; its arguments are unknown."""
     hardware: dict[str, str]
     """Of the server; empty where it is somebody else's."""
     client: dict[str, str] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from optikit.adapters.disk import sync
 
-__all__ = ["appearing", "licence_files", "link_file", "link_tree", "write_text"]
+__all__ = ["appearing", "link_file", "link_tree", "write_text"]
 
 
 @contextmanager
@@ -64,9 +64,3 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
         file.flush()
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
-
-
-def licence_files(folder: Path) -> list[Path]:
-    """Licence and notice files of a model folder."""
-    stems = ("license", "licence", "notice", "copying")
-    return [p for p in sorted(folder.iterdir()) if p.is_file() and p.name.lower().startswith(stems)]

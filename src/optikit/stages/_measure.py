@@ -12,19 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from optikit.adapters.jsonlog import engine_log_told, within
 from optikit.core.fitness import fitness
 from optikit.core.racing import Raced
 from optikit.core.rate import rate_search
 from optikit.core.retries import ATTEMPTS, Fate, cause_of, fate_of, pause_s
+from optikit.core.spanids import span_now
 from optikit.core.timings import Timings
 from optikit.errors import BudgetExceeded, OptikitError, StageFailed
 from optikit.journal import patiently, write_whole
 from optikit.loadgen.find_rate import find_rate
 from optikit.runners.base import Launch
 from optikit.spec.candidate import ArtifactRef
+from optikit.spec.engine_metrics import EngineMetrics
 from optikit.spec.plan import Plan
 from optikit.spec.record import Probe, Trial, Variant
 from optikit.spec.serving import ServingConfig
+from optikit.stages._scrape import Scraped
 from optikit.stages.base import (
     Journal,
     Tools,
@@ -193,6 +197,16 @@ def _left_s(journal: Journal, simulated: bool) -> float:
 
 def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     """In the worker: start a server, search the rate, stop the server."""
+    context, journal = tools.log, tools.journal
+    if context is not None:
+        events = list(journal.events())
+        span, before = span_now(journal.job_id, events, trial=ask.trial_id)
+        context = context.plus(trial=ask.trial_id, span_id=span, attempt=before + 1)
+    with within(context):
+        return _measured(tools, plan, ask)
+
+
+def _measured(tools: Tools, plan: Plan, ask: Ask) -> Trial:
     job, journal = plan.job, tools.journal
     folder = journal.folder("trials", ask.trial_id)
     set_aside(folder)
@@ -205,18 +219,19 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         job.slo,
         start_rps=ask.start_rps,
         seed=ask.seed,
-        max_num_seqs=ask.serving.max_num_seqs * ask.serving.data_parallel,
+        max_num_seqs=plan.seats(ask.serving),
         trace=plan.trace,
         certify=ask.certify,
         must_beat_rps=ask.must_beat_rps,
     )
 
-    def on_probe(probe: Probe, timings: Timings) -> str:
+    def on_probe(scraped: Scraped, probe: Probe, timings: Timings) -> str:
         name = f"probe-{probe.number:02d}.jsonl"
         digest = write_lines(folder / name, timings.rows())
         kept = probe.model_copy(update={"raw": name})
         facts = kept.model_dump(mode="json")
         journal.event("probe", trial=ask.trial_id, probe=facts, raw_digest=digest)
+        scraped.keep(probe.number)
         return name
 
     journal.event(
@@ -225,34 +240,43 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         node=socket.gethostname(),
         devices=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
     )
-    with tools.engine.serve(
-        Path(ask.model.path),
-        ask.serving,
-        plan.sku.kind,
-        vocab=plan.shape.vocab,
-        log=folder / "engine.log",
-        port=job.engine.port,
-        start_timeout_s=job.engine.start_timeout_s,
-        what=f"{job.engine.name} server of trial {ask.trial_id}",
-        on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
-    ) as server:
+    log = folder / "engine.log"
+    with (
+        engine_log_told(log),
+        tools.engine.serve(
+            Path(ask.model.path),
+            ask.serving,
+            plan.sku.kind,
+            vocab=plan.shape.vocab,
+            log=log,
+            port=job.engine.port,
+            start_timeout_s=job.engine.start_timeout_s,
+            what=f"{job.engine.name} server of trial {ask.trial_id}",
+            on_start=lambda group: journal.event(
+                "process_group", group=group.model_dump(mode="json")
+            ),
+        ) as server,
+    ):
         facts = {"engine": job.engine.name, "startup_s": server.startup_s}
         journal.event("engine_ready", trial=ask.trial_id, **facts)
-        clock = tools.generator.clock
-        began = clock()
-        rate = find_rate(
-            search,
-            tools.generator,
-            server.endpoint,
-            job.workload,
-            job.slo,
-            job.method,
-            trace=plan.trace,
-            on_probe=on_probe,
-            check=server.check,
-            remaining_s=lambda: _left_s(journal, plan.simulated),
-        )
-        measured, stopping = clock(), time.monotonic()
+        scraped = Scraped(tools.generator, server.endpoint)
+        began = scraped.clock()
+        try:
+            rate = find_rate(
+                search,
+                scraped,
+                server.endpoint,
+                job.workload,
+                job.slo,
+                job.method,
+                trace=plan.trace,
+                on_probe=partial(on_probe, scraped),
+                check=server.check,
+                remaining_s=lambda: _left_s(journal, plan.simulated),
+            )
+            measured, stopping = scraped.clock(), time.monotonic()
+        finally:  # of an engine that died it may say why
+            metrics = _keep(scraped, folder, journal, ask.trial_id)
     lost = isinstance(search, Raced) and search.lost is not None and rate.outcome != "infeasible"
     weight, devices = job.tuner.slo_penalty_weight, ask.serving.devices
     return Trial(
@@ -268,10 +292,21 @@ def measure_here(tools: Tools, plan: Plan, ask: Ask) -> Trial:
         of=ask.of,
         must_beat_rps=ask.must_beat_rps,
         predicted_rps=ask.predicted_rps,
+        server=dict(server.says),
+        engine_metrics=metrics,
         startup_s=server.startup_s,
         measuring_s=measured - began,
         teardown_s=time.monotonic() - stopping,
     )
+
+
+def _keep(scraped: Scraped, folder: Path, journal: Journal, trial_id: str) -> EngineMetrics | None:
+    """Write down what the server said of itself; each thing that does not fit is a note."""
+    metrics = scraped.write(folder)
+    if metrics is not None:
+        facts = {"file": metrics.file, "raw_digest": metrics.digest}
+        journal.event("scraped", trial=trial_id, **facts, notes=metrics.notes)
+    return metrics
 
 
 def price_of(plan: Plan) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
+from optikit.core.bundle import PROOF
 from optikit.core.corners import four_corners
+from optikit.core.provenance import Origin, origin_tags
 from optikit.errors import OptikitError
 from optikit.spec.plan import Plan
 from optikit.spec.record import Certificate
@@ -24,11 +27,14 @@ def project(
     recipe: str,
     bundle: Path | None,
     certificate: Certificate | None,
+    address: str | None,
 ) -> None:
     """Tell the tracker. It projects the archive, so its failure costs the job nothing."""
     home, job_id = tools.journal.home, tools.journal.job_id
     try:
-        version = told(tools.tracker, home, job_id, inputs, plan, name, recipe, bundle, certificate)
+        version = told(
+            tools.tracker, home, job_id, inputs, plan, name, recipe, bundle, certificate, address
+        )
     except (OptikitError, OSError) as error:
         tools.journal.event("tracker_failed", tracker=tools.tracker.name, error=str(error))
         return
@@ -45,8 +51,12 @@ def told(
     recipe: str,
     bundle: Path | None,
     certificate: Certificate | None,
+    address: str | None,
 ) -> str | None:
     """Tell a tracker of one job; the version that it gave the model.
+
+    Args:
+        address: where else the bundle was brought.
 
     Raises:
         OptikitError: it does not answer.
@@ -61,7 +71,7 @@ def told(
         [*benchmark, *tune],
         bundle,
         name,
-        _tags(inputs, plan, recipe, bundle, certificate),
+        _tags(inputs, plan, recipe, bundle, certificate, address),
     )
 
 
@@ -71,6 +81,7 @@ def _tags(
     recipe: str,
     bundle: Path | None,
     certificate: Certificate | None,
+    address: str | None,
 ) -> dict[str, str]:
     """What a version is found by."""
     job = plan.job
@@ -78,7 +89,7 @@ def _tags(
     facts: dict[str, object] = {
         "status": certificate.status if certificate else "not measured",
         "recipe": recipe,
-        "licence": inputs.fetched().licence or "not stated",
+        **origin_tags(Origin(plan, inputs.fetched(), inputs.chosen(), recipe)),
         "sku": job.compute.sku.value,
         "slo": job.slo,
         "workload": _workload(plan),
@@ -89,6 +100,11 @@ def _tags(
         facts["certified_rate_rps"] = f"{certificate.rate_rps:.6g}"
     if bundle is not None:
         facts["bundle"] = bundle
+        if (bundle / PROOF).is_file():
+            proof = (bundle / PROOF).read_bytes()
+            facts["certificate_digest"] = f"sha256:{hashlib.sha256(proof).hexdigest()}"
+        if address is not None:
+            facts["bundle_address"] = address
     if plan.simulated:
         facts["optikit.simulated"] = MARK
     return {key: str(value) for key, value in facts.items()}

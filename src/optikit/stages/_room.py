@@ -57,7 +57,7 @@ def needs_of_job(home: Path, models: ModelStore, plan: Plan) -> tuple[Need, ...]
     Raises:
         UnknownName: the model is not registered.
     """
-    if plan.simulated:
+    if plan.simulated or plan.elsewhere:
         return ()
     asked = plan.job.model
     if asked.uri is None:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from optikit.adapters.hardware import hardware
+from optikit.adapters.jsonlog import engine_log_told
 from optikit.core.divergence import DocumentLogprobs, text_digest
 from optikit.errors import EngineError
 from optikit.journal import patiently, raw_digest
@@ -183,17 +184,23 @@ def _score_here(
     journal.folder("quality", name, _SCORES)
     serving = _serving(plan, variant)
     found: list[tuple[ItemScores, ...]] = []
-    with tools.engine.serve(
-        Path(model.path),
-        serving,
-        plan.sku.kind,
-        vocab=plan.shape.vocab,
-        log=work / "engine.log",
-        port=job.engine.port,
-        start_timeout_s=job.engine.start_timeout_s,
-        what=f"{job.engine.name} server of the evaluation of {name}",
-        on_start=lambda group: journal.event("process_group", group=group.model_dump(mode="json")),
-    ) as server:
+    log = work / "engine.log"
+    with (
+        engine_log_told(log),
+        tools.engine.serve(
+            Path(model.path),
+            serving,
+            plan.sku.kind,
+            vocab=plan.shape.vocab,
+            log=log,
+            port=job.engine.port,
+            start_timeout_s=job.engine.start_timeout_s,
+            what=f"{job.engine.name} server of the evaluation of {name}",
+            on_start=lambda group: journal.event(
+                "process_group", group=group.model_dump(mode="json")
+            ),
+        ) as server,
+    ):
         try:
             for run in range(1, runs + 1):
                 scores = tools.evaluator.score(

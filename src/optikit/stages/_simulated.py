@@ -1,8 +1,9 @@
-"""What stands for a checkpoint in a simulated job: one small file, stored by its digest.
+"""What stands for a checkpoint where there is none: one small file, stored by its digest.
 
 ::
 
     <home>/simulated/<sha256>/simulated.json
+    <home>/endpoints/<sha256>/endpoint.json
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from optikit.adapters.disk import sync
 from optikit.journal import patiently
 from optikit.spec.candidate import ArtifactRef
+from optikit.spec.elsewhere import ENDPOINT_FILE, RemoteModel
 from optikit.spec.simulated import MODEL_FILE, SimulatedModel
 from optikit.stages._bundle import write_text
 
@@ -23,12 +25,14 @@ __all__ = ["NOT_SCORED", "keep"]
 NOT_SCORED = "simulated: there is no model to score"
 
 
-def keep(home: Path, model: SimulatedModel) -> ArtifactRef:
+def keep(home: Path, model: SimulatedModel | RemoteModel) -> ArtifactRef:
     """Write the model's file, whole or not at all; the same model again is the same folder."""
+    remote = isinstance(model, RemoteModel)
+    place, name = ("endpoints", ENDPOINT_FILE) if remote else ("simulated", MODEL_FILE)
     text = json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
     digest = hashlib.sha256(text.encode()).hexdigest()
-    folder = home / "simulated" / digest
-    file = folder / MODEL_FILE
+    folder = home / place / digest
+    file = folder / name
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
 
         def write() -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from optikit.adapters.jsonlog import within
 from optikit.core.candidates import candidates_at_once, planned_candidates
+from optikit.core.logs import LogContext
 from optikit.core.retries import ATTEMPTS, Fate, cause_of, fate_of, pause_s
 from optikit.engines.base import Engine
 from optikit.errors import BudgetExceeded, OptikitError
@@ -76,6 +78,9 @@ class Journal(Protocol):
     def folder(self, *parts: str) -> Path:
         """A folder of the job, made if it is missing."""
 
+    def events(self) -> Iterator[Mapping[str, Any]]:
+        """Everything so far, oldest first."""
+
     def trials(self) -> list[Trial]:
         """Trials that an earlier run of this job ended, oldest first."""
 
@@ -112,6 +117,8 @@ class Tools:
     baselines: BaselineStore
     read_texts: ReadTexts
     tracker: Tracker
+    log: LogContext | None = None
+    """Where a worker's log records come from; None: logs are text."""
 
     def without_pool(self) -> Tools:
         """A copy that pickles, for a task that runs in a worker."""
@@ -272,6 +279,22 @@ def attempt_failed(journal: Journal, what: str, number: int, error: OptikitError
     return fate
 
 
+@dataclass(frozen=True)
+class _Logged:
+    """A task whose log records say what it is part of."""
+
+    context: LogContext
+    task: Callable[..., Any]
+
+    @property
+    def __name__(self) -> str:
+        return self.task.__name__
+
+    def __call__(self, *args: Any) -> Any:
+        with within(self.context):
+            return self.task(*args)
+
+
 def attempt(
     tools: Tools,
     what: str,
@@ -299,7 +322,9 @@ def attempt(
         left_s = tools.journal.remaining_s() + LAST_WORDS_S if bounded else None
         began = time.monotonic()
         try:
-            return tools.pool.submit(task, *args, resources=resources).result(left_s), number
+            context = tools.log and tools.log.plus(attempt=number)
+            mine = _Logged(context, task) if context else task
+            return tools.pool.submit(mine, *args, resources=resources).result(left_s), number
         except TimeoutError:
             raise BudgetExceeded(
                 f"budget.wall_time_s ended while {what} ran; raise it in the spec and submit again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from optikit.spec.plan import Plan
 from optikit.spec.record import BenchmarkRecord, Trial
+from optikit.stages._certified import write_certificate
 from optikit.stages._measure import Ask, measure, must_have_run
 from optikit.stages.base import Inputs, Tools, default_serving, variants
 
@@ -39,7 +40,10 @@ class Benchmark:
             start = trial.rate_rps or start
         if "tune" not in plan.flow.stages:
             must_have_run(trials)
-        return BenchmarkRecord(inputs_digest=inputs_digest, trials=tuple(trials))
+        digest = write_certificate(tools, plan, trials[0]) if plan.elsewhere else None
+        return BenchmarkRecord(
+            inputs_digest=inputs_digest, trials=tuple(trials), certificate_digest=digest
+        )
 
 
 STAGE = Benchmark()

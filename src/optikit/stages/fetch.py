@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Literal
 
 from optikit.core.addresses import is_address
 from optikit.core.diskneed import Need
+from optikit.core.elsewhere import sends_to
 from optikit.errors import BadInput
 from optikit.journal import patiently
 from optikit.pools.base import Resources
+from optikit.spec.elsewhere import RemoteModel
 from optikit.spec.permit import Permit
 from optikit.spec.plan import Plan
 from optikit.spec.record import FetchRecord
 from optikit.spec.simulated import SimulatedModel
+from optikit.stages._licence import licence_of
 from optikit.stages._room import room_for_fetch
 from optikit.stages._simulated import keep
 from optikit.stages.base import Inputs, Tools, attempt
 from optikit.stores.base import Arrival, path_of
 
-__all__ = ["STAGE", "licence_of"]
+__all__ = ["STAGE"]
 
-_LICENCE_FILE = re.compile(r"^(licen[cs]e|copying)(\.(txt|md))?$", re.IGNORECASE)
-_FRONT_MATTER = re.compile(r"\A---\s*\n(?P<yaml>.*?)\n---\s*(\n|\Z)", re.DOTALL)
-_LICENCE_KEY = re.compile(r"""^license:[ \t]*["']?(?P<name>[^"'\n#]+)""", re.MULTILINE)
-_LONGEST = 200
 _HUB = "hf://"
 """A dataset of the hub is read row by row, not by its files."""
 _TELL_S = 5.0
@@ -35,7 +33,8 @@ _TELL_S = 5.0
 class Fetch:
     """A dataset is taken only where a recipe calibrates on it or the quality gate compares on it.
 
-    A simulated job needs no weights: what it takes is the shape that the plan found.
+    A simulated job needs no weights: what it takes is the shape that the plan found. Of a server
+    that somebody else runs it takes where that is, once the server answered a whole completion.
     """
 
     name = "fetch"
@@ -59,6 +58,8 @@ class Fetch:
                 model=keep(tools.journal.home, described),
                 dataset=None,
             )
+        if plan.elsewhere:
+            return _looked_at(tools, plan, inputs_digest)
         asked = plan.job.model
         digest = None
         if asked.uri is not None:
@@ -87,6 +88,31 @@ class Fetch:
             inputs_digest,
         )
         return record.model_copy(update={"attempts": attempts})
+
+
+def _looked_at(tools: Tools, plan: Plan, inputs_digest: str) -> FetchRecord:
+    engine, target = plan.job.engine, sends_to(plan.job)
+    described = RemoteModel(
+        url=target.base_url,
+        model=target.model,
+        key=engine.key,
+        roots=plan.permit.roots,
+        api=target.api,
+        prompts=target.prompts,
+        enforce_length=target.enforce_length,
+    )
+    kept = keep(tools.journal.home, described)
+    with tools.engine.serve(
+        Path(kept.path),
+        plan.serving,
+        plan.sku.kind,
+        vocab=plan.shape.vocab,
+        log=tools.journal.folder() / "endpoint.log",
+        start_timeout_s=engine.start_timeout_s,
+        what=f"endpoint of job {tools.journal.job_id}",
+    ) as server:
+        tools.journal.event("endpoint", url=target.base_url, says=dict(server.says))
+    return FetchRecord(inputs_digest=inputs_digest, model=kept, dataset=None)
 
 
 def _reads_text(plan: Plan) -> bool:
@@ -171,24 +197,6 @@ def _brought(
         seconds=round(arrival.seconds, 3),
     )
     return arrival
-
-
-def licence_of(folder: Path) -> str | None:
-    """The licence that a model folder states: its README's front matter, else the first line of
-    its licence file; None where it states none."""
-    readme = folder / "README.md"
-    if readme.is_file():
-        front = _FRONT_MATTER.match(readme.read_text(encoding="utf-8", errors="replace"))
-        named = _LICENCE_KEY.search(front["yaml"]) if front else None
-        if named and named["name"].strip():
-            return named["name"].strip()[:_LONGEST]
-    for file in sorted(folder.iterdir()):
-        if file.is_file() and _LICENCE_FILE.match(file.name):
-            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            first = next((line.strip(" #\t") for line in lines if line.strip(" #\t")), None)
-            if first:
-                return first[:_LONGEST]
-    return None
 
 
 STAGE = Fetch()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,10 +12,11 @@ from pathlib import Path
 import yaml
 
 from optikit import __version__
-from optikit.adapters.hardware import hardware
+from optikit.adapters.hardware import packages
 from optikit.core.bundle import HOST, MODEL, PORT, readable, readme, serve_script, serving_facts
 from optikit.core.certify import certify
 from optikit.core.outcome import shipped_trial
+from optikit.core.provenance import Origin, origin_rows, statement
 from optikit.core.steptimes import on_paper
 from optikit.errors import OptikitError
 from optikit.journal import patiently, raw_digest
@@ -22,7 +25,9 @@ from optikit.spec.plan import Plan
 from optikit.spec.quality import QualityVerdict
 from optikit.spec.record import Certificate, PublishRecord, Trial
 from optikit.spec.serving import ServingConfig
-from optikit.stages._bundle import appearing, licence_files, link_file, link_tree, write_text
+from optikit.stages._bundle import appearing, link_file, link_tree, write_text
+from optikit.stages._certified import seen_there
+from optikit.stages._licence import licence_files
 from optikit.stages._projection import project
 from optikit.stages._room import room_for_bundle
 from optikit.stages.base import Inputs, Tools, attempt, default_serving, resources_for
@@ -85,7 +90,7 @@ class Publish:
             tools.journal.event("note", text=f"no bundle: {why}")
             recipe = recipe_of(inputs)
             name = published_name(plan.job.model.name, recipe)
-            project(tools, inputs, plan, name, recipe, None, None)
+            project(tools, inputs, plan, name, recipe, None, None, None)
             return PublishRecord(
                 inputs_digest=inputs_digest,
                 bundle=None,
@@ -112,7 +117,7 @@ class Publish:
             files=files,
         )
         shown = bundle if version else None
-        project(tools, inputs, plan, shipment.name, shipment.recipe, shown, certificate)
+        project(tools, inputs, plan, shipment.name, shipment.recipe, shown, certificate, address)
         return PublishRecord(
             inputs_digest=inputs_digest,
             bundle=str(bundle),
@@ -196,7 +201,7 @@ def _write(
         folder = tools.journal.folder("trials", shipment.trial.id)
         raw = [probe.raw for probe in shipment.trial.rate.probes] if shipment.trial.rate else []
         (machine, raw_sum), _ = attempt(
-            tools, "hardware facts", resources, _seen_there, folder, raw, bounded=False
+            tools, "hardware facts", resources, seen_there, folder, raw, bounded=False
         )
         certificate = certify(
             plan,
@@ -214,45 +219,61 @@ def _write(
     proof = certificate.model_dump_json(indent=2) + "\n" if certificate else None
     facts = serving_facts(plan, serving, command, environment, version, certificate)
     fetched = inputs.fetched()
-    about = readme(
-        plan, shipment.name, shipment.recipe, certificate, shipment.quality, fetched.licence
+    origin = Origin(plan, fetched, inputs.chosen(), shipment.recipe)
+    texts = {
+        "serving.yaml": yaml.safe_dump(facts, sort_keys=False),
+        "serve.sh": serve_script(
+            command,
+            environment,
+            "vllm" if plan.simulated else f"{plan.job.engine.name} {version}",
+            shipment.name,
+            plan.simulated,
+        ),
+        "README.md": readme(
+            plan,
+            shipment.name,
+            shipment.recipe,
+            certificate,
+            shipment.quality,
+            fetched.licence,
+            origin_rows(origin) if not plan.simulated else (),
+        ),
+    }
+    if proof is not None:
+        texts["certificate.json"] = proof
+    licences = licence_files(Path(fetched.model.path))
+    told = statement(
+        origin,
+        name=shipment.name,
+        model=shipment.model,
+        files={name: _sha256(text) for name, text in texts.items()},
+        licence_files=[file.name for file in licences],
+        job_id=tools.journal.job_id,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        engine_version=version,
+        packages=packages(),
     )
+    texts["provenance.json"] = json.dumps(told, indent=2) + "\n"
 
     def write() -> None:
         with appearing(bundle) as work:
-            _fill(work, shipment, licences, facts, proof, script, about)
+            _fill(work, shipment, licences, texts)
 
-    licences = licence_files(Path(fetched.model.path))
-    asked = "vllm" if plan.simulated else f"{plan.job.engine.name} {version}"
-    script = serve_script(command, environment, asked, shipment.name, plan.simulated)
     patiently(write, f"write the bundle {bundle}")
-    digest = f"sha256:{hashlib.sha256(proof.encode()).hexdigest()}" if proof else None
-    return certificate, digest
+    return certificate, f"sha256:{_sha256(proof)}" if proof else None
 
 
-def _fill(
-    work: Path,
-    shipment: _Shipment,
-    licences: list[Path],
-    facts: dict[str, object],
-    proof: str | None,
-    script: str,
-    about: str,
-) -> None:
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _fill(work: Path, shipment: _Shipment, licences: list[Path], texts: Mapping[str, str]) -> None:
     """A bundle's files; without ``model/`` it cannot be served, and nothing pretends it could."""
     link_tree(Path(shipment.model.path), work if shipment.simulated else work / "model")
     for file in licences:
         link_file(file, work / file.name)
-    write_text(work / "serving.yaml", yaml.safe_dump(facts, sort_keys=False))
-    if proof is not None:
-        write_text(work / "certificate.json", proof)
-    write_text(work / "serve.sh", script, mode=0o755)
-    write_text(work / "README.md", about)
-
-
-def _seen_there(folder: Path, raw: list[str | None]) -> tuple[dict[str, str], str | None]:
-    """What the node is that measures, and the digest of the raw files that it wrote."""
-    return hardware(), raw_digest(folder, raw)
+    for name, text in texts.items():
+        write_text(work / name, text, mode=0o755 if name.endswith(".sh") else 0o644)
 
 
 def _register(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from optikit.core.licence import is_licence_file
 from optikit.errors import BadInput, DatasetError, UnsafeInput
 
 __all__ = ["DATASET_SUFFIXES", "brings_code", "dataset_files", "is_model_file", "model_files"]
@@ -17,7 +18,6 @@ PICKLES = frozenset({".bin", ".pt", ".pth", ".pt2", ".pkl", ".pickle", ".ckpt", 
 SOURCE = ".py"
 CODE = frozenset({SOURCE, ".pyc", ".pyo", ".pyd", ".so"})
 MODEL_SUFFIXES = frozenset({".safetensors", ".json", ".txt", ".model", ".jinja", ".md"})
-LICENCES = ("license", "licence", "notice", "copying")
 _NOT_RUN = (
     "a model's own code is run only where the job says model.trust_remote_code: true and its site "
     "allows it"
@@ -111,7 +111,7 @@ def dataset_files(folder: Path) -> list[str]:
 def is_model_file(name: str) -> bool:
     """Whether a file of that name is taken of a checkpoint, code aside."""
     path = Path(name)
-    return path.suffix.lower() in MODEL_SUFFIXES or path.name.lower().startswith(LICENCES)
+    return path.suffix.lower() in MODEL_SUFFIXES or is_licence_file(path.name)
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -71,6 +71,11 @@ def permit_for(job: OptimizationJob, site: Site | None, home: Path) -> Permit:
             "with the service's rights and passwords; leave it out, and the studies are kept in "
             "the job's folder"
         )
+    if site is not None and job.engine.key is not None and job.engine.key.env is not None:
+        raise UnsafeInput(
+            "engine.key.env: the environment of this site's service is not the job's to read; put "
+            "the key into a file of your team's folder and name it as engine.key.file"
+        )
     addresses = None if site is None else site.addresses
     for key, address in addresses_of(job):
         allowed(address, addresses, key)

@@ -18,7 +18,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,10 @@ from typing import Literal, TypeVar
 
 from optikit.core.addresses import Address, RemoteFile, allowed
 from optikit.core.checksums import LIST, PARTIAL_LIST, parse_sums
-from optikit.errors import BadInput, DatasetError, OptikitError
+from optikit.errors import BadInput, DatasetError, OptikitError, SourceError
 from optikit.journal import patiently, write_whole
 from optikit.sources import SOURCES
-from optikit.sources.base import Tree
+from optikit.sources.base import Asker, Tree
 from optikit.spec.candidate import ArtifactRef
 from optikit.spec.model import ModelShape
 from optikit.spec.permit import ANYTHING, Permit
@@ -39,7 +39,14 @@ from optikit.stores.base import Arrival
 from optikit.stores.file import FileModelStore
 from optikit.stores.shapes import shape_of_text
 
-__all__ = ["PATIENCE", "RemoteStore", "shape_elsewhere"]
+__all__ = [
+    "PATIENCE",
+    "RemoteStore",
+    "missing_elsewhere",
+    "patience_s",
+    "patiently_asked",
+    "shape_elsewhere",
+]
 
 PATIENCE = "OPTIKIT_SOURCE_PATIENCE_S"
 _PATIENCE_S = 120.0
@@ -73,10 +80,13 @@ class RemoteStore:
     ) -> Arrival:
         """As stores/base.py."""
         key = "model.uri" if kind == "model" else "dataset.path"
-        tree = _opened(text, key, permit)
-        files = _patiently(lambda: _taken(tree, kind, permit.code))
-        name = _name_of(tree.pinned, files)
+        tree = _opened(text, key, permit, self.home)
         store, began = FileModelStore(self.home), time.monotonic()
+        there = self._by_digest(tree.digest)
+        if there is not None:
+            return Arrival(self._take(store, there, kind, permit, None), tree.pinned, 0, 0.0)
+        files = patiently_asked(lambda: _taken(tree, kind, permit.code))
+        name = _name_of(tree.pinned, files)
         coming = self.home / "remote" / name
         coming.parent.mkdir(parents=True, exist_ok=True)
         self._sweep()
@@ -88,13 +98,19 @@ class RemoteStore:
             if not coming.is_dir():  # else its own bytes are here in part
                 self._make_room(sum(file.size for file in files.values()))
             digests = patiently(
-                lambda: download(tree, files, coming, _patience_s(), progress),
+                lambda: download(tree, files, coming, patience_s(), progress),
                 f"store {tree.pinned}",
             )
-            if _patiently(lambda: _taken(tree, kind, permit.code)) != files:
+            if patiently_asked(lambda: _taken(tree, kind, permit.code)) != files:
                 shutil.rmtree(coming, ignore_errors=True)
                 raise BadInput(f"{tree.pinned} changed while it was read; try again")
             artifact = self._take(store, coming, kind, permit, digests)
+            if tree.digest not in (None, artifact.digest):
+                shutil.rmtree(coming, ignore_errors=True)
+                raise BadInput(
+                    f"{tree.pinned} was published with {tree.digest}, but what is there now has "
+                    f"{artifact.digest}; it was changed since, or is not whole"
+                )
             self._remember(name, tree.pinned, artifact)
             shutil.rmtree(coming, ignore_errors=True)
         size = sum(file.size for file in files.values())
@@ -104,8 +120,8 @@ class RemoteStore:
         """As stores/base.py."""
         files = (path for path in folder.rglob("*") if path.is_file())
         names = [path.relative_to(folder).as_posix() for path in files]
-        tree = _opened(text, "publish.uri", permit)
-        digest = upload(folder, names, tree, _patience_s())
+        tree = _opened(text, "publish.uri", permit, self.home)
+        digest = upload(folder, names, tree, patience_s())
         return f"{tree.pinned}/{LIST}#sha256={digest}"
 
     def _take(
@@ -122,6 +138,13 @@ class RemoteStore:
             move = digests is not None  # it came just now; else it is in the store already
             return store.take(folder, move=move, permit=inside, digests=digests)
         return store.take_dataset(folder, permit=inside)
+
+    def _by_digest(self, digest: str | None) -> Path | None:
+        """The artifact of that content, if it is in the store; taking it checks it."""
+        if digest is None:
+            return None
+        path = self.home / "artifacts" / digest.removeprefix("sha256:")
+        return path if path.is_dir() else None
 
     def fetched(self) -> frozenset[str]:
         """Digests, 64 hex digits, of all that came here from elsewhere, gone again or not."""
@@ -160,7 +183,7 @@ class RemoteStore:
                     shutil.rmtree(left, ignore_errors=True)
 
 
-def shape_elsewhere(text: str, permit: Permit = ANYTHING) -> ModelShape:
+def shape_elsewhere(text: str, home: Path, permit: Permit = ANYTHING) -> ModelShape:
     """The shape that the config.json of a model elsewhere describes; nothing else is read.
 
     Raises:
@@ -168,7 +191,7 @@ def shape_elsewhere(text: str, permit: Permit = ANYTHING) -> ModelShape:
         UnsafeInput: its site does not allow the address.
         SourceError: the place does not answer.
     """
-    tree = _opened(text, "model.uri", permit)
+    tree = _opened(text, "model.uri", permit, home)
 
     def read() -> bytes:
         file = tree.files().get(_CONFIG)
@@ -179,13 +202,38 @@ def shape_elsewhere(text: str, permit: Permit = ANYTHING) -> ModelShape:
             )
         return tree.read(_CONFIG, 0, file.size)
 
-    return shape_of_text(_patiently(read, 10.0), f"{tree.pinned}/{_CONFIG}")
+    return shape_of_text(patiently_asked(read, 10.0), f"{tree.pinned}/{_CONFIG}")
 
 
-def _opened(text: str, key: str, permit: Permit) -> Tree:
+def missing_elsewhere(text: str) -> str | None:
+    """What is wrong with a folder that ``send`` brought somewhere; None: its list is the same, and
+    every file of it is there. Their content is not read.
+
+    Args:
+        text: the address that ``send`` gave, with the digest of the list.
+    """
+    try:
+        listed = Address.parse(text, "bundle_address")
+        folder = f"{listed.scheme}://{listed.place.removesuffix(f'/{LIST}')}"
+        tree = _opened(folder, "bundle_address", ANYTHING, Path())
+        files = patiently_asked(tree.files, 10.0)
+        size = files[LIST].size if LIST in files else 0
+        if not 0 < size <= MAX_LIST:
+            return f"{folder} has no {LIST}"
+        raw = patiently_asked(lambda: tree.read(LIST, 0, size), 10.0)
+        if hashlib.sha256(raw).hexdigest() != listed.sha256:
+            return f"{folder} has not the {LIST} that was written there"
+        missing = set(parse_sums(raw.decode(errors="replace"), folder)) - set(files)
+    except (BadInput, SourceError) as error:
+        return str(error)
+    return f"{folder} lacks {_some(missing)}" if missing else None
+
+
+def _opened(text: str, key: str, permit: Permit, home: Path) -> Tree:
     address = Address.parse(text, key)
     allowed(address, permit.addresses, key)
-    return _patiently(lambda: SOURCES.load(address.scheme).open(address), 10.0)
+    asker = Asker(home, permit)
+    return patiently_asked(lambda: SOURCES.load(address.scheme).open(address, asker), 10.0)
 
 
 def _taken(tree: Tree, kind: Kind, code: bool) -> dict[str, RemoteFile]:
@@ -225,7 +273,7 @@ def _taken(tree: Tree, kind: Kind, code: bool) -> dict[str, RemoteFile]:
     return wanted
 
 
-def _some(found: Mapping[str, RemoteFile]) -> str:
+def _some(found: Iterable[str]) -> str:
     names = sorted(found)
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
@@ -235,7 +283,8 @@ def _name_of(pinned: str, files: Mapping[str, RemoteFile]) -> str:
     return hashlib.sha256(json.dumps([pinned, facts]).encode()).hexdigest()[:32]
 
 
-def _patience_s() -> float:
+def patience_s() -> float:
+    """How long a place that is away is waited for, in all."""
     asked = os.environ.get(PATIENCE, "")
     try:
         return float(asked) if asked else _PATIENCE_S
@@ -243,8 +292,16 @@ def _patience_s() -> float:
         raise OptikitError(f"{PATIENCE}={asked!r} is no number of seconds") from None
 
 
-def _patiently(ask: Callable[[], T], patience_s: float | None = None) -> T:
-    return persist(ask, _patience_s() if patience_s is None else patience_s)
+def patiently_asked(ask: Callable[[], T], for_s: float | None = None) -> T:
+    """Ask a place that may be away for a while.
+
+    Args:
+        for_s: None: ``patience_s()``.
+
+    Raises:
+        SourceError: it was away for that long.
+    """
+    return persist(ask, patience_s() if for_s is None else for_s)
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+from optikit.spec.published import AliasMove, PublishedModel, PublishedVersion
 from optikit.spec.record import Trial
 
-__all__ = ["Tracker"]
+__all__ = ["KeepsModels", "Registry", "Tracker"]
 
 
 class Tracker(Protocol):
@@ -42,3 +44,45 @@ class Tracker(Protocol):
         Raises:
             OptikitError: the tracker is not installed or does not answer.
         """
+
+
+class Registry(Protocol):
+    """The models that jobs published. Every method raises ``OptikitError`` where it is away."""
+
+    def models(self) -> list[PublishedModel]:
+        """All models by name."""
+
+    def model(self, name: str) -> PublishedModel:
+        """One model.
+
+        Raises:
+            UnknownName: with the nearest known ones.
+        """
+
+    def move(
+        self,
+        name: str,
+        alias: str,
+        version: str,
+        by: str,
+        how: Literal["publish", "promote", "rollback"],
+        why: str | None = None,
+    ) -> AliasMove:
+        """Put an alias on a version, and note from where, by whom and why."""
+
+    def tag(self, name: str, version: str, key: str, value: str) -> None:
+        """A tag on a version, over one of that key."""
+
+    def files(self, version: PublishedVersion) -> Mapping[str, int]:
+        """Bytes of the version's files in the registry's own store, by relative name."""
+
+    def text(self, version: PublishedVersion, name: str) -> bytes | None:
+        """A small one of them; None where it has none."""
+
+
+@runtime_checkable
+class KeepsModels(Protocol):
+    """A tracker that is a registry of models, too."""
+
+    def registry(self, home: Path) -> AbstractContextManager[Registry | None]:
+        """Open it; None where nothing was ever told to it."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from optikit.adapters.mlflow import tracking
+from optikit.adapters.mlflow import registry, tracking
 from optikit.core.certify import measurement_at_rate
 from optikit.spec.record import Trial
+from optikit.trackers.base import Registry
 
 __all__ = ["TRACKER", "trial_metrics", "trial_params"]
 
-_KEPT = ("certificate.json", "serving.yaml", "serve.sh", "README.md")
+_KEPT = ("certificate.json", "provenance.json", "serving.yaml", "serve.sh", "README.md")
 
 
 class Mlflow:
@@ -53,6 +55,10 @@ class Mlflow:
             if tags.get("status") == "certified":
                 aliases.append("certified")
             return store.version(model_name, job_id, bundle, run, tags, aliases)
+
+    def registry(self, home: Path) -> AbstractContextManager[Registry | None]:
+        """See base.KeepsModels."""
+        return registry(home)
 
 
 def trial_params(trial: Trial) -> dict[str, str]:

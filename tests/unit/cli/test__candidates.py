@@ -43,7 +43,7 @@ def test_verbs_with_their_help() -> None:
     assert found("su") == ["submit"]
     told = dict(candidates(parser(), ["sub"]))
     assert "run a job" in told["submit"]
-    assert found("archive", "") == ["check", "sync", "trace", "gc"]
+    assert found("archive", "") == ["check", "sync", "trace", "push", "pull", "gc"]
     assert found("nosuch", "") == []
 
 

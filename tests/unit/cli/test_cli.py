@@ -152,6 +152,11 @@ def test_every_verb_that_prints_facts_takes_json() -> None:
         ["cancel", "x"],
         ["doctor"],
         ["models", "list"],
+        ["models", "show", "m@certified"],
+        ["models", "promote", "m:1"],
+        ["models", "rollback", "m"],
+        ["archive", "push", "last", "s3://b"],
+        ["archive", "pull", "s3://b/job-1"],
     ):
         assert parser().parse_args([*argv, "--json"]).json is True
 

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from optikit.cli import main
+from optikit.core.logs import json_line
 from optikit.remote import job as module
 from tests.ray_cluster import ClusterDouble
 from tests.specs import small_plan
@@ -52,6 +53,11 @@ def test_every_verb_speaks_of_the_cluster(
     status = json.loads(out(capsys, "status", "job-1", *at, "--json"))
     assert (status["state"], status["stages"][0]["name"]) == ("running", "fetch")
     assert out(capsys, "logs", "last", *at) == "a word of the driver\n"
+    record = json_line(0.0, "INFO", "optikit", "it began", {"stage": "tune"})
+    cluster.logs["job-1"] += f"{record}\n"
+    read = "a word of the driver\n1970-01-01T00:00:00.000Z INFO optikit [tune] it began\n"
+    assert out(capsys, "logs", "last", *at) == read
+    assert out(capsys, "logs", "last", *at, "--raw") == f"a word of the driver\n{record}\n"
     events = json.loads(out(capsys, "logs", "job-1", *at, "--json"))
     assert "planned" in [event["kind"] for event in events]
     assert "nothing to show yet" in out(capsys, "show", "job-1", *at, code=2)
@@ -60,7 +66,7 @@ def test_every_verb_speaks_of_the_cluster(
     assert (row["id"], row["state"]) == ("job-1", "running")
     assert "cancelled" in out(capsys, "cancel", "job", *at)
     assert "was already cancelled" in out(capsys, "cancel", "job", *at)
-    assert out(capsys, "logs", "job-1", *at, "--follow") == "a word of the driver\n"
+    assert out(capsys, "logs", "job-1", *at, "--follow") == read
     assert not (tmp_path / "home").exists(), "nothing of it is on this machine"
 
 

@@ -62,6 +62,24 @@ def test_a_site_allows_what_lies_below_its_prefixes(
         allowed(address, prefixes, "model.uri")
 
 
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [
+        ("mlflow://models:/team-m@certified", True),
+        ("mlflow://models:/team-m/3", True),
+        ("mlflow://models:/team-mine@certified", False),
+        ("mlflow://models:/other@team-m", False),
+    ],
+)
+def test_a_revision_is_not_another_place(text: str, inside: bool) -> None:
+    address = Address.parse(text, "model.uri")
+    if inside:
+        allowed(address, ("mlflow://models:/team-m",), "model.uri")
+        return
+    with pytest.raises(UnsafeInput, match="outside the addresses"):
+        allowed(address, ("mlflow://models:/team-m",), "model.uri")
+
+
 @given(st.text())
 def test_anything_is_an_address_or_one_clear_error(text: str) -> None:
     try:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from optikit.core.paths import addresses_of, path_of, paths_of
+from optikit.core.paths import addresses_of, path_of, paths_of, rooted
 from optikit.errors import SpecError
 from optikit.spec.job import OptimizationJob
 
@@ -50,6 +50,7 @@ def test_no_field_of_a_job_that_holds_a_path_is_forgotten() -> None:
 
     walk(OptimizationJob, "")
     known = {"model.uri", "workload.trace", "quality.tasks", "tuner.storage", "publish.uri"}
+    known |= {"engine.url"}
     assert found - {"dataset.path"} == known
 
 
@@ -84,3 +85,31 @@ def test_a_bundle_goes_to_an_address_and_to_no_path() -> None:
     """A path would be written with the rights of whoever runs the site."""
     with pytest.raises(SpecError, match=r"publish\.uri: asked '/tmp/out', which is no address"):
         addresses_of(job(publish={"uri": "/tmp/out"}))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"dataset": {"path": "mlflow://models:/m@certified"}},
+        {"publish": {"uri": "mlflow://models:/m"}},
+    ],
+)
+def test_a_registry_of_models_is_no_place_of_anything_else(spec: Any) -> None:
+    with pytest.raises(SpecError, match="a registry of models holds models alone"):
+        addresses_of(job(**spec))
+    named = addresses_of(job(model={"name": "m", "uri": "mlflow://models:/m@certified"}))
+    assert [key for key, _ in named] == ["model.uri"]
+
+
+def test_an_endpoint_is_an_address_and_its_key_a_file() -> None:
+    engine = {"name": "openai", "url": "https://llm.example.com/v1", "key": {"file": "keys/x"}}
+    asked = job(engine=engine)
+    assert [(key, str(address)) for key, address in addresses_of(asked)] == [
+        ("engine.url", "https://llm.example.com/v1")
+    ]
+    assert [(n.key, str(n.path)) for n in paths_of(asked)] == [("engine.key.file", "keys/x")]
+    moved = rooted(asked, Path("/home"))
+    assert [str(n.path) for n in paths_of(moved)] == ["/home/keys/x"]
+    for url in ("https://me:pw@llm.example.com", "https://llm.example.com/?key=x"):
+        with pytest.raises(SpecError, match=r"engine\.url"):
+            addresses_of(job(engine={"name": "openai", "url": url}))

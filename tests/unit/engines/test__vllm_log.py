@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from optikit.engines._vllm_log import CAUSES, explain, failure_of, useful_lines
+from optikit.engines._vllm_log import CAUSES, LOG
 
 EXAMPLES = {
     "illegal flag": "api_server.py: error: unrecognized arguments: --no-such-flag",
@@ -39,7 +39,7 @@ def test_every_cause_has_an_example() -> None:
 
 @pytest.mark.parametrize(("name", "log"), [*EXAMPLES.items(), *MORE])
 def test_causes_are_told_apart(name: str, log: str) -> None:
-    assert explain(log, 1).startswith(f"likely cause: {name};")
+    assert LOG.explain(log, 1).startswith(f"likely cause: {name};")
 
 
 CLASSES = {"illegal value": "illegal flag", "port in use": "crash", "unreadable model": "crash"}
@@ -48,30 +48,30 @@ CLASSES = {"illegal value": "illegal flag", "port in use": "crash", "unreadable 
 @pytest.mark.parametrize(("name", "log"), [*EXAMPLES.items(), *MORE])
 @pytest.mark.parametrize("code", [1, 137, None])
 def test_the_class_follows_the_log_where_it_speaks(name: str, log: str, code: int | None) -> None:
-    assert failure_of(log, code) == CLASSES.get(name, name)
+    assert LOG.failure_of(log, code) == CLASSES.get(name, name)
 
 
 @pytest.mark.parametrize(
     ("code", "found"), [(1, "crash"), (139, "crash"), (137, "out of memory"), (None, "timeout")]
 )
 def test_the_class_follows_the_code_where_the_log_is_silent(code: int | None, found: str) -> None:
-    assert failure_of("INFO 11-24 09:07:18 [a.py:1] loading", code) == found
+    assert LOG.failure_of("INFO 11-24 09:07:18 [a.py:1] loading", code) == found
 
 
 def test_the_flag_is_named() -> None:
-    assert "--no-such-flag" in explain(EXAMPLES["illegal flag"], 2)
+    assert "--no-such-flag" in LOG.explain(EXAMPLES["illegal flag"], 2)
 
 
 def test_a_warning_is_no_cause() -> None:
     log = "(APIServer pid=1) WARNING 11-24 09:07:25 [c.py:1] int4 is not supported on this CPU"
-    assert explain(log, 1).startswith("likely cause: crash;")
+    assert LOG.explain(log, 1).startswith("likely cause: crash;")
 
 
 @pytest.mark.parametrize(
     ("code", "name"), [(1, "crash"), (137, "killed (SIGKILL)"), (None, "slow start")]
 )
 def test_without_words_the_code_speaks(code: int | None, name: str) -> None:
-    assert explain("", code).startswith(f"likely cause: {name};")
+    assert LOG.explain("", code).startswith(f"likely cause: {name};")
 
 
 def test_useful_lines_leave_frames_notices_and_repeats_out() -> None:
@@ -90,11 +90,11 @@ def test_useful_lines_leave_frames_notices_and_repeats_out() -> None:
             "",
         ]
     )
-    assert useful_lines(log) == ["RuntimeError: the cause"]
+    assert LOG.useful_lines(log) == ["RuntimeError: the cause"]
 
 
 @given(st.text(), st.integers(1, 20))
 def test_useful_lines_of_anything_are_few_and_short(log: str, count: int) -> None:
-    lines = useful_lines(log, count, width=80)
+    lines = LOG.useful_lines(log, count, width=80)
     assert len(lines) <= count
     assert all(len(line) <= 80 for line in lines)

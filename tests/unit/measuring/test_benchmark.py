@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from optikit.engines._endpoint import ServerFacts
 from optikit.errors import BadInput, EngineDied, OptikitError
 from optikit.measuring import benchmark
 from optikit.measuring.benchmark import EndpointAsk, Measured, benchmark_endpoint
 from optikit.measuring.certificates import read_certificate
 from optikit.measuring.search import seconds
-from optikit.measuring.server import ServerFacts
 from optikit.spec.record import Probe
 from tests.doubles import Queue
 
@@ -50,6 +50,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     bench = Bench(tmp_path)
     monkeypatch.setattr(benchmark, "GENERATORS", bench)
     monkeypatch.setattr(benchmark, "look_at", lambda *a: ServerFacts("m", 512, "vllm", "0.32.0"))
+    monkeypatch.setattr(benchmark, "what_it_says", lambda *a: {"block_size": "16"})
     monkeypatch.setattr(benchmark, "checker", lambda endpoint: lambda: None)
     monkeypatch.setattr(benchmark, "draw", lambda *a: [])
     return bench

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from optikit.engines._endpoint import ServerFacts
 from optikit.errors import BadInput, EngineDied, UnsafeInput
 from optikit.measuring import verify as module
-from optikit.measuring.server import ServerFacts
 from optikit.measuring.verify import Verified, VerifyAsk, verify
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.recipe import EngineFacts

@@ -110,6 +110,22 @@ def test_where_the_hours_went(archive: JobArchive) -> None:
     assert rows["fetch"]["device-hours"] == "-"
 
 
+def test_what_the_engine_of_the_shipped_trial_said(archive: JobArchive) -> None:
+    assert "engine" not in [one.name for one in page_of(archive).sections]
+    one = {"probe": 2, "seconds": 10.0, "requests": 40, "client_requests": 41}
+    one |= {"generation_tokens_per_s": 16.0, "difference": -0.024, "kv_cache_peak": 0.375}
+    said = {"file": "f", "digest": "sha256:0", "scrapes": 4, "failed": 1, "notes": ["odd"]}
+    archive.event("trial", trial=trial("t9", 5.0, engine_metrics={**said, "probes": [one]}))
+    page = page_of(archive)
+    (row,) = section(page, "engine").values()
+    assert (row["requests"], row["client's"], row["generated tokens/s"]) == ("40", "41", "16")
+    assert (row["against the client"], row["KV cache, most"]) == ("-2.4%", "37.5%")
+    assert row["preemptions"] == "-", "not told"
+    text = next(part for part in page.sections if part.name == "engine").text
+    assert text[0].startswith("Trial t9, by its engine's own metrics: 4 scrapes, 1 failed")
+    assert text[1] == "odd"
+
+
 class Loads(HTMLParser):
     """Everything that a page would fetch, and its tags."""
 

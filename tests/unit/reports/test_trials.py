@@ -10,6 +10,7 @@ from optikit.errors import OptikitError
 from optikit.reports.notebook import job_html, result_html
 from optikit.reports.trials import Trials
 from optikit.spec.candidate import ArtifactRef
+from optikit.spec.engine_metrics import EngineMetrics
 from optikit.spec.record import Trial
 from tests.unit.stages.publish_case import trial
 
@@ -43,6 +44,15 @@ def test_a_frame_has_a_row_a_trial_also_where_flags_differ() -> None:
     assert frame["rate_rps"].isna().tolist() == [False, True]
     assert frame["flag.swap-space"].tolist()[1] == 4
     assert frame.max_num_seqs.tolist() == [16, 16]
+
+
+def test_a_row_has_what_the_engine_said_where_it_said_anything() -> None:
+    said = EngineMetrics(file="f", digest="d", scrapes=2, kv_cache_peak=0.5, preemptions=0)
+    told = GOOD.model_copy(update={"engine_metrics": said})
+    first, second = Trials([told, MISSED]).rows()
+    assert (first["engine.kv_cache_peak"], first["engine.preemptions"]) == (0.5, 0)
+    assert first["engine.prefix_cache_hit_rate"] is None
+    assert not [name for name in second if name.startswith("engine.")]
 
 
 def test_a_frame_of_no_trials_has_its_columns() -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
+import logging
+import logging.config
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from optikit.core.spans import trace_id_of
 from optikit.errors import BadInput, PortInUse, SpecError
 from optikit.service import serve
 from optikit.service.database import Database
@@ -109,3 +114,40 @@ def test_a_sites_file_that_is_wrong_ends_the_start(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="nodez"):
         serve.serve(Asked(tmp_path / "home", site=site), print)
     assert not (tmp_path / "home").exists()
+
+
+def logged(monkeypatch: pytest.MonkeyPatch, said: str) -> str:
+    """What the service writes of an error of a job, a request and an event of a journal."""
+    monkeypatch.setenv("OPTIKIT_LOG_FORMAT", said)
+    monkeypatch.setenv("OPTIKIT_TOKEN", "a-secret-token")
+    config, stream = serve._logging(), io.StringIO()
+    for to in config["handlers"].values():
+        to["stream"] = stream
+    names = ("optikit", "optikit.journal", "uvicorn", "uvicorn.error", "uvicorn.access")
+    found = [logging.getLogger(name) for name in names]
+    before = [(one.handlers, one.level, one.propagate) for one in found]
+    try:
+        logging.config.dictConfig({**config, "disable_existing_loggers": False})
+        found[0].error("job j1: a-secret-token\nis wrong", extra={"job": "j1"})
+        found[1].info("stage_granted", extra={"job": "j1"})
+        found[4].info('%s - "%s %s HTTP/%s" %d', "127.0.0.1:1", "GET", "/v1/jobs", "1.1", 200)
+    finally:
+        for one, (writers, level, up) in zip(found, before, strict=True):
+            one.handlers, one.propagate = writers, up
+            one.setLevel(level)
+    return stream.getvalue()
+
+
+def test_its_log_is_json_where_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    error, event, access = (json.loads(line) for line in logged(monkeypatch, "json").splitlines())
+    assert (error["job"], error["trace_id"]) == ("j1", trace_id_of("j1"))
+    assert error["message"] == "job j1: [redacted]\nis wrong"
+    assert (event["logger"], event["message"]) == ("optikit.journal", "stage_granted")
+    assert access["message"] == '127.0.0.1:1 - "GET /v1/jobs HTTP/1.1" 200'
+
+
+def test_as_text_it_has_no_events_of_journals(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = logged(monkeypatch, "text")
+    assert "is wrong" in text
+    assert '"GET /v1/jobs HTTP/1.1" 200' in text
+    assert "stage_granted" not in text

@@ -15,31 +15,9 @@ from optikit.spec.job import OptimizationJob
 from optikit.spec.permit import ANYTHING, Permit
 from optikit.spec.plan import Option, Plan
 from optikit.stages.base import Inputs, Tools
-from optikit.stages.fetch import STAGE, licence_of
+from optikit.stages.fetch import STAGE
 from optikit.stores.base import Arrival
 from optikit.stores.file import FileModelStore
-
-
-@pytest.mark.parametrize(
-    ("readme", "expected"),
-    [
-        ("---\nlanguage: en\nlicense: apache-2.0\n---\n# M\n", "apache-2.0"),
-        ("---\nlicense: 'mit' # really\n---\n", "mit"),
-        ("# M\nlicense: not front matter\n", "The Licence"),
-        ("---\nlicense:\ntags: x\n---\n", "The Licence"),
-        (None, "The Licence"),
-    ],
-)
-def test_the_licence_a_folder_states(tmp_path: Path, readme: str | None, expected: str) -> None:
-    (tmp_path / "LICENSE").write_text("\n  # The Licence\nmore\n")
-    if readme is not None:
-        (tmp_path / "README.md").write_text(readme)
-    assert licence_of(tmp_path) == expected
-
-
-def test_a_folder_that_states_none(tmp_path: Path) -> None:
-    (tmp_path / "license_notes.json").write_text("{}")
-    assert licence_of(tmp_path) is None
 
 
 class Pool:

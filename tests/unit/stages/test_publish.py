@@ -26,7 +26,8 @@ def test_the_winner_ships_with_its_certificate(case: Case) -> None:
     assert (record.model_name, record.model_version) == ("m-int_w8a8", "1")
     assert record.trial == "t0"
     assert {p.name for p in case.bundle.iterdir()} == {
-        *("model", "serving.yaml", "certificate.json", "serve.sh", "README.md", "LICENSE")
+        *("model", "serving.yaml", "certificate.json", "serve.sh", "README.md", "LICENSE"),
+        "provenance.json",
     }
     certificate = case.certificate()
     assert (certificate.status, certificate.rate_rps) == ("preliminary", 4.0)

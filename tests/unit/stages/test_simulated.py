@@ -128,13 +128,18 @@ def test_the_bundle_says_simulated_and_holds_no_model(
     assert record.model_version is None, "not registered"
     assert case.tools.models.list() == []
     assert {path.name for path in case.bundle.iterdir()} == {
-        *("simulated.json", "serving.yaml", "certificate.json", "serve.sh", "README.md")
+        *("simulated.json", "serving.yaml", "certificate.json", "serve.sh", "README.md"),
+        "provenance.json",
     }
     certificate = case.certificate()
     assert certificate.simulated
     assert certificate.model_digest == candidate.model.digest
     assert "none was there" in certificate.hardware["simulated"]
     assert "65%" in certificate.hardware["assumptions"]
+    said = json.loads((case.bundle / "provenance.json").read_text())
+    assert said["predicate"]["buildDefinition"]["internalParameters"] == {"simulated": True}
+    digest = hashlib.sha256((case.bundle / "simulated.json").read_bytes()).hexdigest()
+    assert said["subject"][0] == {"name": "simulated.json", "digest": {"sha256": digest}}
     readme = (case.bundle / "README.md").read_text()
     assert readme.splitlines()[2].startswith("**SIMULATED: no server was measured.")
     assert "The model is not in this bundle" in readme

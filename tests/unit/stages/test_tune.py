@@ -62,7 +62,7 @@ class Engine:
         if error is not None:
             raise error
         endpoint = Endpoint(base_url="http://x", model=str(serving.max_num_seqs), vocab=1000)
-        yield SimpleNamespace(endpoint=endpoint, startup_s=1.0, check=lambda: None)
+        yield SimpleNamespace(endpoint=endpoint, startup_s=1.0, check=lambda: None, says={})
 
 
 @dataclass

@@ -23,6 +23,8 @@ class Tree:
 
     pinned = "memory://there"
 
+    digest: str | None = None
+
     def __init__(self, content: dict[str, bytes]) -> None:
         self.content = content
         self.reads: list[tuple[str, int]] = []

@@ -225,3 +225,33 @@ def test_a_site_reads_elsewhere_only_where_it_says(site: Site, home: Path) -> No
         permit_for(job(**spec), half, home)
     both = site.model_copy(update={"addresses": ("s3://ours/", "hf://")})
     assert permit_for(job(**spec), both, home).addresses == ("s3://ours/", "hf://")
+
+
+# ---- somebody else's server
+
+
+def endpoint(url: str, **key: str) -> OptimizationJob:
+    engine: dict[str, Any] = {"name": "openai", "url": url, **({"key": key} if key else {})}
+    return job(flow="benchmark", engine=engine)
+
+
+def test_a_service_measures_only_below_its_addresses(site: Site, home: Path) -> None:
+    url = "https://llm.example.com/team"
+    assert permit_for(endpoint(url), None, home).addresses is None
+    with pytest.raises(UnsafeInput, match=r"engine\.url: .*outside the addresses"):
+        permit_for(endpoint(url), site, home)
+    open_site = site.model_copy(update={"addresses": ("https://llm.example.com/",)})
+    permit_for(endpoint(url), open_site, home)
+    for other in ("https://llm.example.com.evil.org", "http://llm.example.com/team"):
+        with pytest.raises(UnsafeInput, match=r"engine\.url"):
+            permit_for(endpoint(other), open_site, home)
+
+
+def test_a_service_does_not_lend_its_environment_or_its_files(site: Site, home: Path) -> None:
+    open_site = site.model_copy(update={"addresses": ("https://llm.example.com/",)})
+    url = "https://llm.example.com"
+    with pytest.raises(UnsafeInput, match=r"engine\.key\.env: .*engine\.key\.file"):
+        permit_for(endpoint(url, env="PGPASSWORD"), open_site, home)
+    with pytest.raises(UnsafeInput, match=r"engine\.key\.file"):
+        permit_for(endpoint(url, file="/etc/hostname"), open_site, home)
+    permit_for(endpoint(url, file=str(home / "key")), open_site, home)

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from optikit.adapters.http_get import Answer
+from optikit.engines import _endpoint
+from optikit.engines._endpoint import ServerFacts, checker, key_of, key_warnings, look_at, must_fit
 from optikit.errors import BadInput, DoesNotFit, EngineDied, UnknownName
-from optikit.measuring import server
-from optikit.measuring.server import ServerFacts, checker, key_of, key_warnings, look_at, must_fit
 from optikit.spec.endpoint import Endpoint
 from optikit.spec.workload import Workload
 
@@ -23,7 +23,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Answer]:
     def get(url: str, api_key: str | None = None, timeout_s: float = 1.0) -> Answer:
         return said.get(url.removeprefix(URL), Answer(404, text="Not Found"))
 
-    monkeypatch.setattr(server, "get_json", get)
+    monkeypatch.setattr(_endpoint, "get_json", get)
     return said
 
 
