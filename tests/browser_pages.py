@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-__all__ = ["looked_at"]
+__all__ = ["looked_at", "walked"]
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "tests" / "browser"
@@ -26,16 +28,48 @@ def looked_at(pages: Mapping[str, str], shots: Path, *options: str) -> dict[str,
         pages: name to URL.
         options: of look.mjs.
     """
+    named = [f"{name}={url}" for name, url in pages.items()]
+    return _ran("look.mjs", shots, [*options, *named], 120)
+
+
+def walked(
+    origin: str, token: str, job: str, shots: Path, scripts: bool, cancels: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Step to what was seen on the way from signing in to a job's certificate, by keyboard.
+
+    Args:
+        job: id of one that has just begun.
+        scripts: whether the browser runs JavaScript.
+        cancels: cancel the job on its page, and end there.
+    """
+    mode = ["scripts" if scripts else "plain", "cancel" if cancels else "watch"]
+    argv = [origin, token, job, *mode]
+    return _ran("walk.mjs", shots, argv, 240)
+
+
+def _ran(script: str, shots: Path, argv: Sequence[str], timeout_s: float) -> dict[str, Any]:
     chromium, node = _chromium(), shutil.which("node")
     if node is None:
         pytest.skip("no Node.js here")
     _install()
     shots.mkdir(parents=True, exist_ok=True)
-    named = [f"{name}={url}" for name, url in pages.items()]
-    fixed = [node, str(FOLDER / "look.mjs"), chromium, str(MODULES), str(shots)]
-    done = subprocess.run([*fixed, *options, *named], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
-    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    fixed = [node, str(FOLDER / script), chromium, str(MODULES), str(shots)]
+    # a group of its own: a browser outlives the script that is killed
+    process = subprocess.Popen(
+        [*fixed, *argv],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, errors = process.communicate(timeout=timeout_s)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert process.returncode == 0, errors[-3000:]
+    found: dict[str, Any] = json.loads(said)
     return found
 
 

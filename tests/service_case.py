@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from optikit.archive import JobArchive
 from optikit.service.database import Database, Entry
 from optikit.service.desk import Desk
 from optikit.service.limits import Limits
 from optikit.service.teams import add
 from optikit.spec.queue import Team
+from optikit.spec.record import PublishRecord
+from tests.doubles import certificate
 
 SPEC: dict[str, Any] = {
     "flow": "benchmark",
@@ -67,3 +70,47 @@ class Service:
 
     def submit(self, name: str = "a", key: str | None = None, **changes: Any) -> Entry:
         return self.desk.submit(self.team(name), {**SPEC, **changes}, 0, key)[0]
+
+
+def serving(**more: Any) -> dict[str, Any]:
+    """A serving config, as an event of a journal has it."""
+    return {"max_model_len": 64, "tensor_parallel": 2, **more}
+
+
+def trial(name: str, rps: float | None, **more: Any) -> dict[str, Any]:
+    """A trial, as an event of a journal has it."""
+    rate = {
+        "outcome": "pass" if rps else "infeasible",
+        "rate_rps": rps,
+        "preliminary": True,
+        "reason": "it held" if rps else "it did not hold",
+        "method": "doubling",
+        "requests": 60,
+    }
+    facts = {"id": name, "number": 0, "purpose": "tune", "variant": "baseline"}
+    measured = {"state": "complete", "model_digest": "d", "serving": serving(), "rate": rate}
+    return {**facts, **measured, **more}
+
+
+def ended(archive: JobArchive, verdict: str = "pass", state: str = "done") -> None:
+    """The last word of a job."""
+    archive.event("state", state=state, exit_code=0, message="so it is", verdict=verdict)
+
+
+def publish(archive: JobArchive, **changes: Any) -> Path:
+    """End a job with a bundle that has a certificate; the bundle's folder."""
+    bundle = archive.home / "bundles" / "two words"
+    bundle.mkdir(parents=True)
+    (bundle / "certificate.json").write_text(certificate(**changes).model_dump_json())
+    archive.commit(
+        PublishRecord(
+            inputs_digest="d",
+            bundle=str(bundle),
+            model_name="m",
+            model_version="3",
+            trial="t0",
+            certificate_digest="c",
+        )
+    )
+    ended(archive)
+    return bundle

@@ -19,7 +19,7 @@ from optikit.stores.remote import PATIENCE
 from tests.object_store import ObjectStore, object_store
 from tests.webhdfs import NameNode
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 OPTIKIT = str(Path(sys.executable).with_name("optikit"))
 SPEC: dict[str, Any] = {

@@ -30,15 +30,16 @@ def job(url: str, max_search_s: float = 20.0, **engine: Any) -> OptimizationJob:
             "engine": {"name": "openai", "url": url, "vocab": 5000, "max_num_seqs": 6, **engine},
             "compute": {"sku": "CPU_2"},
             "workload": {"prompt_tokens": 16, "output_tokens": 4, "seed": 1},
-            "slo": ["p60(e2e) <= 150ms"],
-            "method": {"max_search_s": max_search_s},
+            # wide enough for a machine that others load: the search is tested elsewhere
+            "slo": ["p60(e2e) <= 500ms"],
+            "method": {"max_search_s": max_search_s, "max_lag_ms": 300},
         }
     )
 
 
 def six_seats(**facts: Any) -> Server:
-    """40 ms a request, six at a time: 150 requests/s."""
-    return Server(first_s=0.01, token_s=0.01, slots=6, **facts)
+    """120 ms a request, six at a time: 50 requests/s."""
+    return Server(first_s=0.03, token_s=0.03, slots=6, **facts)
 
 
 def test_a_job_ends_with_a_certificate(
@@ -56,7 +57,7 @@ def test_a_job_ends_with_a_certificate(
         assert certificate.source == "endpoint"
         assert (certificate.endpoint, certificate.model_name) == (endpoint.base_url, "Org/Fake")
         assert certificate.rate_rps is not None
-        assert 60 < certificate.rate_rps < 150
+        assert 15 < certificate.rate_rps < 50
         assert (certificate.serving, certificate.sku, certificate.command) == (None, None, ())
         assert certificate.hardware == {}
         assert certificate.model_digest is None

@@ -20,7 +20,7 @@ from optikit.trackers.mlflow import TRACKER
 from tests.mlflow_server import mlflow_server
 from tests.published import publish
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 OPTIKIT = str(Path(sys.executable).with_name("optikit"))
 HERE = "this home"

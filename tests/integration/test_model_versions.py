@@ -18,7 +18,7 @@ from tests.models import tiny_llama
 from tests.object_store import ObjectStore, object_store
 from tests.published import publish
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.beside, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

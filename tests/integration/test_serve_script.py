@@ -13,7 +13,7 @@ import pytest
 
 from optikit.core.bundle import HOST, MODEL, PORT, serve_script
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.beside]
 
 TELL = "import json, os, sys; print(json.dumps([sys.argv[1:], os.getcwd(), os.environ['A']]))"
 

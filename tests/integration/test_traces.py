@@ -11,7 +11,7 @@ import pytest
 from optikit.errors import BadInput
 from optikit.stores.traces import read_trace
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.beside]
 
 AZURE = """TIMESTAMP,ContextTokens,GeneratedTokens
 2023-11-16 18:16:00.5000000,879,55

@@ -13,6 +13,7 @@ from rich.text import Text
 from optikit.cli._print import as_json, bytes_text, duration, say
 from optikit.cli.show import show
 from optikit.errors import Cancelled
+from optikit.reports.telling import told
 from optikit.spec.simulated import marked
 
 if TYPE_CHECKING:
@@ -112,31 +113,18 @@ class Progress:
     def _on_stage(self, event: dict[str, Any]) -> str:
         self._stages[event["stage"]] = event["state"]
         self._trial = self._probe = ""
-        took = f" in {duration(event['seconds'])}" if event.get("seconds") is not None else ""
-        return f"stage {event['stage']}: {event['state']}{took}"
+        return told(event)
 
     def _on_trial_started(self, event: dict[str, Any]) -> str:
-        serving = event["serving"]
         self._probe = ""
-        how = (
-            f"({event['variant']}): TP {serving['tensor_parallel']}, "
-            f"max_num_seqs {serving['max_num_seqs']}, "
-            f"max_num_batched_tokens {serving['max_num_batched_tokens']}"
-        )
-        self._trial = f"{event['trial']} {'as the server is' if self._elsewhere else how}"
-        return f"  trial {self._trial}"
+        line = told(event, self._elsewhere)
+        self._trial = line.strip().removeprefix("trial ")
+        return line
 
     def _on_probe(self, event: dict[str, Any]) -> str:
-        probe = event["probe"]
-        if probe["phase"] == "warmup":
-            return ""
-        load = (
-            f"{probe['rate_rps']:.3g} req/s"
-            if probe["rate_rps"]
-            else f"closed loop of {probe['concurrency']}"
-        )
-        self._probe = f"{load}: {probe['verdict']} ({probe['reason']})"
-        return f"    probe {self._probe}"
+        line = told(event)
+        self._probe = line.strip().removeprefix("probe ") or self._probe
+        return line
 
     def _on_trial(self, event: dict[str, Any]) -> str:
         trial = event["trial"]
@@ -145,19 +133,17 @@ class Progress:
         self._left_of = sum(self._search_s) / len(self._search_s) * self._trials
         rate = trial["rate"]
         if rate is None or rate["outcome"] != "pass":
-            why = rate["reason"] if rate else trial["error"]
-            return f"  trial {trial['id']}: {rate['outcome'] if rate else 'failed'} ({why})"
+            return told(event)
         if rate["rate_rps"] > self._best_rate:
             self._best_rate = rate["rate_rps"]
             self._best = f"{self._best_rate:.3g} req/s by {trial['id']} ({trial['variant']})"
-        return f"  trial {trial['id']}: {rate['rate_rps']:.3g} req/s; best so far {self._best}"
+        return f"{told(event)}; best so far {self._best}"
 
     def _on_note(self, event: dict[str, Any]) -> str:
-        return f"  {event['text']}"
+        return told(event)
 
     def _on_attempt_failed(self, event: dict[str, Any]) -> str:
-        first = event["error"].splitlines()[0] if event["error"] else ""
-        return f"  {event['what']}: attempt {event['attempt']} failed ({first})"
+        return told(event)
 
     def _left(self) -> str:
         if self._search_s:

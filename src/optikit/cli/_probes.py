@@ -1,16 +1,16 @@
-"""Probes and intervals on a terminal, for the verbs that measure and that show certificates."""
+"""Probes on a terminal, for the verbs that measure and that show certificates."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from optikit.spec.record import Probe
 
-__all__ = ["interval", "max_time", "note", "percent", "probe_load", "progress"]
+__all__ = ["max_time", "note", "percent", "probe_load", "progress"]
 
 _PHASES = {
     "warmup": "warm-up",
@@ -48,20 +48,6 @@ def probe_load(probe: Mapping[str, Any]) -> str:
     if probe["rate_rps"] is not None:
         return f"{probe['rate_rps']:.4g} req/s"
     return f"{probe['concurrency']} at once"
-
-
-def interval(ends: Sequence[float | None], unit: str) -> str | None:
-    """Two ends of an interval in words; None where neither is known.
-
-    >>> interval([3.0, 3.25], "req/s"), interval([3.0, None], "req/s"), interval([None, None], "ms")
-    ('3 to 3.25 req/s', 'at least 3 req/s', None)
-    """
-    low, high = ends
-    if low is not None and high is not None:
-        return f"{low:.4g} to {high:.4g} {unit}"
-    if low is not None:
-        return f"at least {low:.4g} {unit}"
-    return None if high is None else f"at most {high:.4g} {unit}"
 
 
 def percent(share: float | None) -> str | None:

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from optikit.cli._probes import interval, max_time, note, progress
+from optikit.cli._probes import max_time, note, progress
+from optikit.reports.words import interval
 
 if TYPE_CHECKING:
     from optikit.measuring.benchmark import EndpointAsk

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from optikit.cli._probes import interval, max_time, note, percent, progress
+from optikit.cli._probes import max_time, note, percent, progress
+from optikit.reports.words import interval
 
 HELP = "repeat a certification with new seeds: holds (0), broken (3) or inconclusive (4)"
 

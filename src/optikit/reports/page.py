@@ -96,12 +96,14 @@ def page_of(archive: JobArchive) -> Page:
         ArchiveError: the archive is not whole, or a raw file is damaged.
     """
     facts, trials = summary(archive), archive.trials()
-    drawn = {path.relative_to(archive.root): path for path in plots_of_job(archive)}
+    shown = _shown_trial(facts, trials)
+    plots = plots_of_job(archive, {shown.id} if shown else ())
+    drawn = {path.relative_to(archive.root): path for path in plots}
     made = (
         _serving(facts),
         _corners(facts, drawn),
-        _rate_search(facts, trials, drawn),
-        _engine_said(facts, trials),
+        _rate_search(shown, drawn),
+        _engine_said(shown),
         _tuning(facts, trials, drawn),
         _quality(facts),
         _left_out(archive, trials),
@@ -192,11 +194,13 @@ def _corners(facts: Mapping[str, Any], drawn: Mapping[Path, Path]) -> Section | 
     )
 
 
-def _rate_search(
-    facts: Mapping[str, Any], trials: Sequence[Trial], drawn: Mapping[Path, Path]
-) -> Section | None:
-    """Of the trial that ships; of the last one that has a rate where none does."""
-    shipped = _shipped(facts, trials)
+def _shown_trial(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Trial | None:
+    """The trial that ships; the last one that has a rate where none does."""
+    rated = [trial for trial in trials if trial.rate is not None]
+    return next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
+
+
+def _rate_search(shipped: Trial | None, drawn: Mapping[Path, Path]) -> Section | None:
     if shipped is None or shipped.rate is None:
         return None
     rows = [
@@ -226,13 +230,7 @@ def _rate_search(
     )
 
 
-def _shipped(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Trial | None:
-    rated = [trial for trial in trials if trial.rate is not None]
-    return next((t for t in rated if t.id == facts["winner"]), rated[-1] if rated else None)
-
-
-def _engine_said(facts: Mapping[str, Any], trials: Sequence[Trial]) -> Section | None:
-    shipped = _shipped(facts, trials)
+def _engine_said(shipped: Trial | None) -> Section | None:
     if shipped is None or shipped.engine_metrics is None:
         return None
     said = shipped.engine_metrics

@@ -4,7 +4,7 @@ trials; docs/reference/plots.md."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from optikit.archive import JobArchive
@@ -157,9 +157,12 @@ def write_tuning_plots(
     return written
 
 
-def plots_of_job(archive: JobArchive) -> list[Path]:
+def plots_of_job(archive: JobArchive, of: Collection[str] | None = None) -> list[Path]:
     """Draw every trial of a job that measured a rate, into the trial's folder, then its tuning
     stage, into the job's folder ``plots``.
+
+    Args:
+        of: ids of the only trials to draw; None: all of them.
 
     Raises:
         ArchiveError: the archive is not whole, or a raw file is damaged.
@@ -174,7 +177,7 @@ def plots_of_job(archive: JobArchive) -> list[Path]:
     written = []
     trials = archive.trials()
     for trial in trials:
-        if trial.rate is not None:
+        if trial.rate is not None and (of is None or trial.id in of):
             folder = archive.folder("trials", trial.id)
             written += write_plots(folder, trial.rate.probes, job.slo, trial.rate, simulated)
     if all(trial.purpose == "benchmark" for trial in trials):

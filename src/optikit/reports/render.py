@@ -14,13 +14,16 @@ from optikit.reports.page import Page
 __all__ = ["as_html", "as_json", "as_markdown"]
 
 
-def as_html(page: Page) -> str:
+def as_html(page: Page, back: str | None = None) -> str:
     """One self-contained file: no script, no font, no request; figures are inside.
+
+    Args:
+        back: address of the job's page, where there is a service that has one.
 
     Raises:
         OptikitError: jinja2 is not installed.
     """
-    return _rendered("report.html.j2", page)
+    return _rendered("report.html.j2", page, back)
 
 
 def as_markdown(page: Page) -> str:
@@ -29,7 +32,7 @@ def as_markdown(page: Page) -> str:
     Raises:
         OptikitError: jinja2 is not installed.
     """
-    return _rendered("report.md.j2", page)
+    return _rendered("report.md.j2", page, None)
 
 
 def as_json(page: Page) -> str:
@@ -37,10 +40,10 @@ def as_json(page: Page) -> str:
     return json.dumps(asdict(page), indent=2, default=str) + "\n"
 
 
-def _rendered(template: str, page: Page) -> str:
+def _rendered(template: str, page: Page, back: str | None) -> str:
     environment = page_templates(Path(__file__).parent / "templates")
     environment.filters |= {"inside": _inside, "line": _line, "cell": _cell}
-    return str(environment.get_template(template).render(page=page))
+    return str(environment.get_template(template).render(page=page, back=back))
 
 
 def _inside(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "duration",
     "finalist_rows",
     "gain_text",
+    "interval",
     "number",
 ]
 
@@ -111,3 +112,17 @@ def finalist_rows(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for one in facts["finalists"]
     ]
+
+
+def interval(ends: Sequence[float | None], unit: str) -> str | None:
+    """Two ends of an interval in words; None where neither is known.
+
+    >>> interval([3.0, 3.25], "req/s"), interval([3.0, None], "req/s"), interval([None, None], "ms")
+    ('3 to 3.25 req/s', 'at least 3 req/s', None)
+    """
+    low, high = ends
+    if low is not None and high is not None:
+        return f"{low:.4g} to {high:.4g} {unit}"
+    if low is not None:
+        return f"at least {low:.4g} {unit}"
+    return None if high is None else f"at most {high:.4g} {unit}"

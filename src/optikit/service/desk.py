@@ -27,7 +27,7 @@ from optikit.jobs import Job
 from optikit.reports.summary import FINAL, state_of
 from optikit.service import reading
 from optikit.service.base import QueueView
-from optikit.service.database import Database, Entry
+from optikit.service.database import Database, Entry, TeamEntry
 from optikit.service.limits import Buckets, Limits, check_text
 from optikit.service.reconcile import remove_half
 from optikit.service.refusals import Conflict, NotAllowed, NotFound, TooMany
@@ -87,19 +87,30 @@ class Desk:
         Raises:
             NotAllowed: nobody's, or none where one is needed.
         """
-        entries = [entry for entry in self._database.team_entries() if not entry.removed]
-        if token is None:
-            alone = [entry.team for entry in entries if entry.token_sha256 is None]
-            if self._open_team and len(entries) == 1 and [t.name for t in alone] == [OPEN_TEAM]:
-                return alone[0]
-            raise NotAllowed("the service asks for a token: Authorization: Bearer TOKEN")
-        digest, found = digest_of_token(token), None
-        for entry in entries:  # all of them, whichever it is
-            if entry.token_sha256 is not None and same_digest(entry.token_sha256, digest):
+        if token is not None:
+            return self.team_of(digest_of_token(token))
+        entries = self._entries()
+        alone = [entry.team for entry in entries if entry.token_sha256 is None]
+        if self._open_team and len(entries) == 1 and [t.name for t in alone] == [OPEN_TEAM]:
+            return alone[0]
+        raise NotAllowed("the service asks for a token: Authorization: Bearer TOKEN")
+
+    def team_of(self, token_sha256: str) -> Team:
+        """Whose token has this digest.
+
+        Raises:
+            NotAllowed: nobody's.
+        """
+        found = None
+        for entry in self._entries():  # all of them, whichever it is
+            if entry.token_sha256 is not None and same_digest(entry.token_sha256, token_sha256):
                 found = entry.team
         if found is None:
             raise NotAllowed("the token is no team's; it may have been replaced")
         return found
+
+    def _entries(self) -> list[TeamEntry]:
+        return [entry for entry in self._database.team_entries() if not entry.removed]
 
     def home(self, team: Team) -> Path:
         """The team's folder."""

@@ -8,7 +8,7 @@ from optikit.errors import OptikitError
 
 __all__ = ["must_be_installed"]
 
-_NEEDED = ("fastapi", "prometheus_client", "sqlalchemy", "uvicorn")
+_NEEDED = ("fastapi", "jinja2", "prometheus_client", "sqlalchemy", "uvicorn")
 
 
 def must_be_installed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from optikit.reports.summary import FINAL, iso, stages, state_of, summary
 from optikit.service.database import Entry
 from optikit.service.refusals import Conflict, NotFound
 
-__all__ = ["archive_of", "events", "log", "result", "row", "status"]
+__all__ = ["archive_of", "events", "log", "result", "row", "spec_of", "state", "status"]
 
 _PART = 256 << 10
 """Most bytes of a journal or log in one answer."""
@@ -23,9 +24,17 @@ def archive_of(entry: Entry) -> JobArchive:
     return JobArchive(Path(entry.home), entry.id)
 
 
-def _state(entry: Entry, archive: JobArchive) -> dict[str, Any]:
+def spec_of(entry: Entry) -> Any:
+    """The job spec as it was submitted; None where it cannot be read."""
+    try:
+        return json.loads((archive_of(entry).root / "job.json").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def state(entry: Entry) -> dict[str, Any]:
     """As ``state_of``, but of a job in a queue: a driver that died is started again."""
-    known = state_of(archive)
+    known = state_of(archive_of(entry))
     if entry.state == "queued":
         return {**known, "state": "queued", "exit_code": None, "verdict": None, "message": ""}
     if entry.state == "started" and known["state"] == "interrupted":
@@ -36,7 +45,7 @@ def _state(entry: Entry, archive: JobArchive) -> dict[str, Any]:
 def status(entry: Entry) -> dict[str, Any]:
     """What ``optikit status --json`` prints, and the job's priority."""
     archive = archive_of(entry)
-    known = _state(entry, archive)
+    known = state(entry)
     return {
         "id": entry.id,
         "created": iso(entry.submitted_s),
@@ -52,7 +61,7 @@ def row(entry: Entry) -> dict[str, Any]:
     archive = archive_of(entry)
     head = {"id": entry.id, "created": iso(entry.submitted_s)}
     try:
-        plan, known = archive.plan(), _state(entry, archive)
+        plan, known = archive.plan(), state(entry)
     except (OptikitError, OSError) as error:
         said = str(error) if isinstance(error, OptikitError) else "its archive cannot be read"
         nothing = dict.fromkeys(("flow", "model", "simulated"))
@@ -74,7 +83,7 @@ def result(entry: Entry) -> dict[str, Any]:
         Conflict: the job has not ended.
     """
     archive = archive_of(entry)
-    known = _state(entry, archive)
+    known = state(entry)
     if entry.state != "ended" and known["state"] not in FINAL:
         raise Conflict(
             f"job {entry.id} has no result yet: it is {known['state']}; ask for its status until "

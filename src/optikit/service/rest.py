@@ -22,9 +22,11 @@ from optikit import __version__
 from optikit.errors import OptikitError
 from optikit.service import page, reading
 from optikit.service.bounded import Bounded
+from optikit.service.browser import Browser
 from optikit.service.database import Entry
 from optikit.service.desk import Desk
 from optikit.service.metrics import LOOPBACK_NAMES, Metrics
+from optikit.service.pages import Pages
 from optikit.service.refusals import NotAllowed, NotFound, body_of, headers_of, status_of
 from optikit.service.shown import paths_said, shown
 from optikit.spec.queue import Team
@@ -282,10 +284,7 @@ def _seen(request: Request, desk: Desk, data: Any) -> Any:
     spec = getattr(request.state, "spec", None)
     entry: Entry | None = getattr(request.state, "entry", None)
     if spec is None and entry is not None:
-        try:
-            spec = json.loads((reading.archive_of(entry).root / "job.json").read_text())
-        except (OSError, ValueError):
-            spec = None
+        spec = reading.spec_of(entry)
     return shown(data, home, paths_said(spec))
 
 
@@ -341,12 +340,14 @@ def application(
     desk: Desk,
     check: Callable[[], None] = lambda: None,
     metrics: Metrics | None = None,
+    https: bool = False,
 ) -> FastAPI:
     """The ASGI application.
 
     Args:
         check: raises what keeps the service from its work, for ``/healthz``.
         metrics: for ``/metrics``; None: it has none.
+        https: whether the service is reached by TLS, also where something in front does that.
     """
     app = FastAPI(
         title="OptiKIT",
@@ -368,6 +369,7 @@ def application(
     folder = page.assets()
     if folder is not None:
         _with_page(app, folder)
+    app.add_middleware(Browser, answer=Pages(desk), https=https)
     app.add_middleware(Bounded, limits=desk.limits)
     return app
 

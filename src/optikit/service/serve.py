@@ -104,7 +104,7 @@ def _run(
 
     server = uvicorn.Server(
         uvicorn.Config(
-            application(desk, check, metrics),
+            application(desk, check, metrics, asked.tls_cert is not None or asked.behind_tls_proxy),
             log_config=_logging(),
             server_header=False,
             proxy_headers=asked.behind_tls_proxy,
@@ -135,7 +135,10 @@ def _run(
         scheme = "https" if asked.tls_cert else "http"
         host, port = listening.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        say(f"serving {asked.home} at {scheme}://{shown}:{port}; its API: /openapi.json, /docs")
+        say(
+            f"serving {asked.home} at {scheme}://{shown}:{port}; its pages: /jobs, its API: "
+            "/openapi.json, /docs"
+        )
         server.run(sockets=[listening])
     finally:
         stop.set()
