@@ -65,6 +65,10 @@ VARIABLES = {
         "`mlflow.db` of the home",
         "An [MLflow server](../howto/use-an-mlflow-server.md) that jobs are told to.",
     ),
+    "OPTIKIT_INDEX_URL": (
+        "none",
+        "A database that jobs bring [their rows](../howto/ask-across-jobs.md) to, or `default`.",
+    ),
     "OPTIKIT_TRUST_REMOTE_CODE": (
         "not set",
         "`1`: models may bring [code](security.md#a-model-that-runs-code), where the job asks so.",

@@ -42,6 +42,7 @@ class Why(Enum):
     RECEIVER = "it needs a receiver of yours: test_traces_otlp.py, test_mlflow_server.py"
     STORE = "it needs a bucket of yours: tests/integration/test_elsewhere.py"
     REGISTRY = "it needs versions that were published: test_model_registry.py"
+    DATABASE = "it needs a database of yours: tests/integration/test_index_postgres.py"
     ENGINE = "minutes on the real engine: tests/integration/test_newcomer.py"
     JOB = "minutes on the real engine: tests/integration/test_job.py runs README's job"
     PLUGIN = "it is about a plug-in that is not installed: tests/test_plugin_docs.py"
@@ -57,6 +58,11 @@ NOT_RUN: dict[str, dict[str, Why]] = {
     "CONTRIBUTING.md": {"PIP_EXTRA_INDEX_URL=": Why.SETS_UP, ".venv/bin/uv ": Why.SETS_UP},
     "docs/quickstart.md": {"make ": Why.SETS_UP},
     "docs/howto/add-a-tuner.md": {"python -m pytest": Why.PLUGIN},
+    "docs/howto/ask-across-jobs.md": {
+        "export ": Why.DATABASE,
+        "optikit archive index --to": Why.DATABASE,
+        "optikit serve": Why.DATABASE,
+    },
     "docs/howto/bring-your-slo.md": {"optikit benchmark --endpoint": Why.SERVER},
     "docs/howto/deploy-a-bundle.md": {
         "optikit export last --to kubernetes": Why.ENGINE,

@@ -29,6 +29,7 @@ from optikit.firstspec import FirstSpec, first_spec
 from optikit.flows import FLOWS
 from optikit.housekeeping import collect as collect_garbage
 from optikit.housekeeping import look as look_for_garbage
+from optikit.index.asking import ask_index, index_archives, list_indexed
 from optikit.jobs import (
     Job,
     JobResult,
@@ -78,6 +79,7 @@ __all__ = [
     "JobResult",
     "RemoteJob",
     "Submitter",
+    "ask_index",
     "benchmark_endpoint",
     "check_archives",
     "collect_garbage",
@@ -86,7 +88,9 @@ __all__ = [
     "export_job",
     "find_certificate",
     "first_spec",
+    "index_archives",
     "leftovers",
+    "list_indexed",
     "list_jobs",
     "list_remote_jobs",
     "load_job",

@@ -20,16 +20,17 @@ from optikit.errors import (
     ArchiveError,
     BadInput,
     Cancelled,
-    OptikitError,
     StageFailed,
     UnknownName,
 )
 from optikit.pools import POOLS
+from optikit.reports.listing import listed
 from optikit.reports.notebook import job_html, result_html
 from optikit.reports.plots import plots_of_job
 from optikit.reports.summary import FINAL, iso, state_of, summary
 from optikit.reports.trials import Trials
 from optikit.spec.endpoint import ProcessGroup
+from optikit.spec.listing import EVERY_JOB, Wanted
 from optikit.spec.plan import Plan
 
 __all__ = [
@@ -370,18 +371,18 @@ def _launched(archive: JobArchive, pool: str, folder: Path, after: int) -> subpr
     return driver
 
 
-def list_jobs(home: Path | None = None) -> list[dict[str, Any]]:
-    """Id, state, creation time, flow, model, whether it is simulated: every job, oldest first."""
-    keys = ("id", "state", "created", "flow", "model", "verdict", "simulated")
+def list_jobs(home: Path | None = None, wanted: Wanted = EVERY_JOB) -> list[dict[str, Any]]:
+    """Id, state, creation time, flow, model, whether it is simulated, team; oldest first."""
     rows: list[dict[str, Any]] = []
-    for job in jobs(home or default_home()):
-        try:
-            facts = summary(job)
-        except OptikitError as error:  # one damaged job hides no other
-            facts = {**dict.fromkeys(keys), "id": job.job_id, "created": iso(job.created())}
-            facts |= {"state": "damaged", "verdict": str(error)}
-        rows.append({key: facts[key] for key in keys})
-    return rows
+    for job in reversed(jobs(home or default_home())):
+        if wanted.since is not None and iso(job.created()) < wanted.since:
+            break  # and those that come now are older
+        row = listed(job)
+        if wanted.fits(row):
+            rows.append(row)
+        if len(rows) == wanted.limit:
+            break
+    return rows[::-1]
 
 
 def leftovers(home: Path | None = None) -> list[tuple[str, ProcessGroup]]:

@@ -35,6 +35,7 @@ from optikit.errors import BadInput, Cancelled, OptikitError
 from optikit.evaluators import EVALUATORS
 from optikit.evaluators.divergence import DIVERGENCE
 from optikit.housekeeping import bound_cache
+from optikit.index.telling import tell_index
 from optikit.loadgen import GENERATORS
 from optikit.pools import POOLS
 from optikit.pools.base import Pools
@@ -276,17 +277,21 @@ def drive(
             reap(archive)
         archive.event("state", state=state, exit_code=code, message=message, verdict=verdict)
         os.close(lock)
-        _tell_trace(archive)
+        _tell(archive)
         told.close()
     return code
 
 
-def _tell_trace(archive: JobArchive) -> None:
+def _tell(archive: JobArchive) -> None:
     """The job has its end already: whatever happens here is its log's alone."""
-    try:
-        tell_trace(archive)
-    except Exception:
-        tell_exception("the job's trace was not sent")
+    for tell, not_done in (
+        (tell_trace, "the job's trace was not sent"),
+        (tell_index, "the job is not in the index"),
+    ):
+        try:
+            tell(archive)
+        except Exception:
+            tell_exception(not_done)
 
 
 def _after_a_dead_driver(archive: JobArchive) -> None:

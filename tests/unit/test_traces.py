@@ -77,5 +77,5 @@ def test_a_bug_on_the_way_costs_the_job_nothing(
         raise KeyError("a bug")
 
     monkeypatch.setattr(runner, "tell_trace", broken)
-    runner._tell_trace(archive)
+    runner._tell(archive)
     assert "a bug" in capsys.readouterr().err

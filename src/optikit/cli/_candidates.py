@@ -70,6 +70,12 @@ def _states() -> Iterator[str]:
     yield from sorted(REMOVABLE)
 
 
+def _any_states() -> Iterator[str]:
+    from optikit.spec.listing import JOB_STATES
+
+    yield from sorted(JOB_STATES)
+
+
 def _files() -> Iterator[str]:
     yield FILES
 
@@ -79,6 +85,7 @@ def _folders() -> Iterator[str]:
 
 
 KINDS: Mapping[str, tuple[Values, ...]] = {
+    "ANY_STATE": (_any_states,),
     "CERT": (_jobs, _files),
     "DIR": (_folders,),
     "ENGINE": (_engines,),
@@ -108,6 +115,7 @@ FREE = frozenset(
             "S",
             "SECRET",
             "SIZE",
+            "SQL",
             "TIME",
             "TRIAL",
             "URL",

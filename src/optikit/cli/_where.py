@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 from optikit.cli._server import add_server, chosen_server
@@ -62,10 +63,23 @@ def open_job(args: argparse.Namespace) -> Job | RemoteJob | ServedJob:
 
 
 def job_rows(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """All jobs there, oldest first: what ``list`` prints."""
-    from optikit.api import list_jobs, list_remote_jobs
+    """The jobs there that are asked for, oldest first: what ``list`` prints.
 
+    Raises:
+        BadInput: what is asked for cannot be told there.
+    """
+    from optikit.api import list_indexed, list_jobs, list_remote_jobs
+    from optikit.core.listing import wanted
+
+    asked = wanted(time.time(), args.state, args.model, args.team, args.since, args.limit)
+    if args.index is not None:
+        return list_indexed(args.index, asked)
     address, server = address_of(args), chosen_server(args)
-    if server is not None:
-        return list(server.jobs())[::-1]
-    return list_jobs() if address is None else list_remote_jobs(address)
+    if address is None and server is None:
+        return list_jobs(wanted=asked)
+    if args.team is not None:
+        where = "a service shows a team its own jobs" if server else "a cluster knows no teams"
+        raise BadInput(f"--team {args.team}: {where}; leave it out")
+    rows = list_remote_jobs(address) if address else list(server.jobs())[::-1] if server else []
+    rows = [row for row in rows if asked.fits(row)]
+    return rows if asked.limit is None else rows[-asked.limit :]

@@ -1,16 +1,17 @@
 """optikit archive check [JOB...]: derive an archive's figures again and compare; archive gc: free
 the disk; archive sync: tell the tracker again; archive trace: send a job's trace again; archive
-push and pull: bring an archive elsewhere, and back."""
+index: bring the index in SQL up to date; archive query: ask it; archive push and pull: bring an
+archive elsewhere, and back."""
 
 from __future__ import annotations
 
 import argparse
 
-from optikit.cli import _carry, _gc, _sync, _trace
+from optikit.cli import _carry, _gc, _index, _sync, _trace
 
 HELP = (
-    "check that archives hold what was measured; bring them elsewhere and back; free the disk; "
-    "tell tracker and traces again"
+    "check that archives hold what was measured; ask across jobs; bring them elsewhere and back; "
+    "free the disk; tell tracker and traces again"
 )
 
 
@@ -35,6 +36,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             "trace", help="send jobs' OpenTelemetry traces again, or print their spans as JSON"
         )
     )
+    _index.arguments(
+        actions.add_parser(
+            "index", help="bring the index up to date: a SQL database of every job, trial, probe"
+        )
+    )
+    _index.query_arguments(actions.add_parser("query", help="ask the index in SQL"))
     _carry.push_arguments(
         actions.add_parser("push", help="bring an ended job's archive to a bucket, HDFS or folder")
     )
@@ -55,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Do what the action says."""
     actions = {"gc": _gc.run, "sync": _sync.run, "trace": _trace.run, "check": _check}
     actions |= {"push": _carry.push, "pull": _carry.pull}
+    actions |= {"index": _index.run, "query": _index.query}
     return actions[args.action](args)
 
 

@@ -25,6 +25,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="such as postgresql://USER@HOST/NAME; default: a file in the home",
     )
+    parser.add_argument(
+        "--index",
+        metavar="URL",
+        help="keep an index of all teams' jobs up to date: such as postgresql://USER@HOST/NAME, or "
+        "'default', a file in the home (default: $OPTIKIT_INDEX_URL, else none)",
+    )
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate, PEM")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key, PEM")
     parser.add_argument(
@@ -49,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         port=args.port,
         site=args.site,
         database=args.database,
+        index=args.index,
         tls_cert=args.tls_cert,
         tls_key=args.tls_key,
         behind_tls_proxy=args.behind_tls_proxy,

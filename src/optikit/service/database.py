@@ -1,39 +1,28 @@
 """Teams and jobs in a database: SQLite in the service's home, or PostgreSQL by URL.
 
-What a job does is in its archive; here stands who submitted it, and how far it has come. The only
-importer of SQLAlchemy.
+What a job does is in its archive; here stands who submitted it, and how far it has come.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import sqlalchemy as sa
-
-from optikit.errors import ArchiveError, BadInput, OptikitError
-from optikit.spec.database import without_password
+from optikit.adapters.sql import Connection, Sql, facts_table, sa
+from optikit.errors import BadInput, OptikitError
 from optikit.spec.queue import QueuedJob, Team
 
 __all__ = ["SCHEMA", "Database", "Entry", "TeamEntry"]
 
 SCHEMA = 1
 """Version of the tables below; a service meets an older one by migrating it, a newer never."""
-_BUSY_S = 15
 State = Literal["opening", "queued", "started", "ended"]
 
 _ALL = sa.MetaData()
-_FACTS = sa.Table(
-    "optikit_facts",
-    _ALL,
-    sa.Column("key", sa.String(64), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
+_FACTS = facts_table(_ALL, "optikit_facts")
 _TEAMS = sa.Table(
     "optikit_teams",
     _ALL,
@@ -107,30 +96,16 @@ class Database:
         self.home = home.resolve()
         self.own = url is None
         """Whether it is a file of the home, and moves with it."""
-        self._shown = url.partition("?")[0] if url else str(self.home / "service.db")
-        self._engine = _engine(url, self.home)
+        self._sql = Sql("the service's database", "--database", url, self.home / "service.db")
         try:
-            self._prepare()
+            self._sql.prepare(_ALL, _FACTS, SCHEMA)
         except OptikitError:
             self.close()
             raise
 
-    def _prepare(self) -> None:
-        """Make the tables, or see that they are ours."""
-        with self._begin() as database:
-            if not sa.inspect(database).has_table(_FACTS.name):
-                _ALL.create_all(database)
-                database.execute(sa.insert(_FACTS).values(key="schema", value=str(SCHEMA)))
-        found = int(self._fact("schema") or 0)
-        if found > SCHEMA:
-            raise BadInput(
-                f"the database {self._shown} was made by a newer OptiKIT (schema {found}, this one "
-                f"knows {SCHEMA}); start that version, or name another database with --database"
-            )
-
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
+        self._sql.close()
 
     def claim(self) -> None:
         """Become the database of this home, so that no two services share one.
@@ -145,8 +120,8 @@ class Database:
             return
         if of is not None and not self.own:
             raise BadInput(
-                f"the database {self._shown} belongs to the service of {of}, not of {self.home}; "
-                "each home has a database of its own"
+                f"the database {self._sql.shown} belongs to the service of {of}, not of "
+                f"{self.home}; each home has a database of its own"
             )
         self._put_fact("home", str(self.home))
         with self._begin() as database:
@@ -283,54 +258,6 @@ class Database:
             database.execute(sa.delete(_FACTS).where(_FACTS.c.key == key))
             database.execute(sa.insert(_FACTS).values(key=key, value=value))
 
-    @contextmanager
-    def _begin(self) -> Iterator[sa.Connection]:
-        """One transaction.
-
-        Raises:
-            ArchiveError: the database does not do what was asked; may be tried again.
-        """
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except sa.exc.SQLAlchemyError as error:
-            cause = getattr(error, "orig", None) or error
-            said = str(cause).strip().partition("\n")[0][:200]
-            raise ArchiveError(
-                f"the service's database {self._shown} does not do what was asked: {said}"
-            ) from None
-
-
-def _engine(url: str | None, home: Path) -> sa.Engine:
-    if url is None:
-        home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path = home / "service.db"
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        place = sa.URL.create("sqlite", database=str(path))
-    else:
-        try:
-            place = sa.make_url(without_password(url, ("sqlite", "postgresql"), "process lists"))
-        except (ValueError, sa.exc.ArgumentError) as error:
-            raise BadInput(f"--database: {error}") from None
-    if place.drivername == "postgresql":
-        place = place.set(drivername="postgresql+psycopg")
-    try:
-        engine = sa.create_engine(place, pool_pre_ping=place.drivername != "sqlite")
-    except (ModuleNotFoundError, sa.exc.ArgumentError) as error:
-        raise BadInput(
-            f"--database: {place.drivername} cannot be used ({error}); "
-            "pip install 'optikit[postgres]' brings PostgreSQL's driver"
-        ) from None
-    if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _as_a_server_needs)
-    return engine
-
-
-def _as_a_server_needs(connection: Any, record: object) -> None:
-    """Readers beside a writer, and a writer that waits for another instead of failing."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=FULL")
-    cursor.execute(f"PRAGMA busy_timeout={_BUSY_S * 1000}")
-    cursor.execute("PRAGMA foreign_keys=ON")
-    cursor.close()
+    def _begin(self) -> AbstractContextManager[Connection]:
+        """One transaction; see ``Sql.begin`` for what it raises."""
+        return self._sql.begin()

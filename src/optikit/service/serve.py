@@ -21,9 +21,11 @@ import uvicorn
 from optikit.adapters.jsonlog import FORMAT, JsonFormat, asked_for
 from optikit.api import Submitter
 from optikit.errors import BadInput, OptikitError, PortInUse
+from optikit.index.telling import VARIABLE, index_of_environment
 from optikit.service.database import Database
 from optikit.service.desk import Desk
 from optikit.service.dispatch import Dispatcher
+from optikit.service.indexing import Indexing
 from optikit.service.inventory import inventory
 from optikit.service.metrics import Metrics
 from optikit.service.reconcile import reconcile
@@ -48,6 +50,8 @@ class Asked:
     """0: a free one."""
     site: Path | None = None
     database: str | None = None
+    index: str | None = None
+    """Of all teams' jobs; None: what $OPTIKIT_INDEX_URL says."""
     tls_cert: Path | None = None
     tls_key: Path | None = None
     behind_tls_proxy: bool = False
@@ -75,7 +79,7 @@ def serve(asked: Asked, say: Callable[[str], None]) -> int:
             is_open = _may_listen(asked, database, say)
             for said in reconcile(database):
                 say(said)
-            with inventory(site) as nodes, _socket(asked) as listening:
+            with inventory(site) as nodes, _socket(asked) as listening, _indexed(asked, database):
                 metrics = Metrics(public=site.metrics, behind_proxy=asked.behind_tls_proxy)
                 dispatcher = Dispatcher(database, nodes, watcher=metrics)
                 metrics.watch(dispatcher.facts)
@@ -228,6 +232,23 @@ def _only_one(home: Path) -> Iterator[Path]:
         yield home.resolve()
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _indexed(asked: Asked, database: Database) -> Iterator[None]:
+    """Beside what is done within, an index is kept up to date, where one is named."""
+    named = (asked.index, "--index") if asked.index else (index_of_environment(), f"${VARIABLE}")
+    if named[0] is None:
+        yield
+        return
+    indexing, stop = Indexing(database, named[0], named[1]), threading.Event()
+    turns = threading.Thread(target=indexing.run, args=(stop,), name="indexing", daemon=True)
+    turns.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        turns.join(_LAST_ANSWERS_S)
 
 
 @contextmanager

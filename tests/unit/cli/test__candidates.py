@@ -43,7 +43,8 @@ def test_verbs_with_their_help() -> None:
     assert found("su") == ["submit"]
     told = dict(candidates(parser(), ["sub"]))
     assert "run a job" in told["submit"]
-    assert found("archive", "") == ["check", "sync", "trace", "push", "pull", "gc"]
+    actions = ["check", "sync", "trace", "index", "query", "push", "pull", "gc"]
+    assert found("archive", "") == actions
     assert found("nosuch", "") == []
 
 
@@ -82,7 +83,8 @@ def test_options_that_were_not_given_yet() -> None:
         (["submit", "--detach", ""], [":files"]),
         (["submit", "--id", "x", "job.yaml", "f"], []),
         (["submit", "--", "-x"], [":files"]),
-        (["list", ""], ["--help", "--json", "--address", "--server"]),
+        (["list", "--s"], ["--state", "--since", "--server"]),
+        (["list", "--state", "d"], ["damaged", "done"]),
         (["models", "add", ""], [":files"]),
     ],
 )
