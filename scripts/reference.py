@@ -41,6 +41,14 @@ VARIABLES = {
         "`.venv-engine` beside the main environment, then in the working directory",
         "Interpreter of the environment that has the engine; `serve.sh` of a bundle reads it too.",
     ),
+    "OPTIKIT_SGLANG_PYTHON": (
+        "`.venv-sglang`, in the same places",
+        "The same for [SGLang](../howto/serve-with-sglang.md).",
+    ),
+    "OPTIKIT_LOG_FORMAT": (
+        "`text`",
+        "`json`: [logs](../howto/watch-it.md) of drivers, workers and engines as lines of JSON.",
+    ),
     "OPTIKIT_ADDRESS": (
         "none: this machine",
         "Dashboard of a [Ray cluster](../howto/run-on-a-ray-cluster.md): what `--address` says.",

@@ -38,8 +38,10 @@ class Why(Enum):
     SETS_UP = "it sets a machine up, which continuous integration does (.ci/run)"
     CLUSTER = "it needs a cluster: tests/integration/test_cluster_submit.py, tests/unit/exports"
     SERVICE = "it needs a service of yours: tests/integration/test_service.py"
-    SERVER = "it needs a server of yours: tests/integration/test_benchmark_endpoint.py"
+    SERVER = "it needs a server of yours: test_benchmark_endpoint.py, test_endpoint_job.py"
     RECEIVER = "it needs a receiver of yours: test_traces_otlp.py, test_mlflow_server.py"
+    STORE = "it needs a bucket of yours: tests/integration/test_elsewhere.py"
+    REGISTRY = "it needs versions that were published: test_model_registry.py"
     DATABASE = "it needs a database of yours: tests/integration/test_index_postgres.py"
     ENGINE = "minutes on the real engine: tests/integration/test_newcomer.py"
     JOB = "minutes on the real engine: tests/integration/test_job.py runs README's job"
@@ -71,6 +73,13 @@ NOT_RUN: dict[str, dict[str, Why]] = {
     "docs/howto/run-the-service.md": {"": Why.SERVICE},
     "docs/howto/use-an-mlflow-server.md": {"export ": Why.RECEIVER},
     "docs/howto/watch-it.md": {"export ": Why.RECEIVER, "optikit archive trace last": Why.RECEIVER},
+    "docs/howto/measure-an-endpoint.md": {
+        "optikit submit": Why.SERVER,
+        "optikit certificate": Why.SERVER,
+    },
+    "docs/howto/models-and-data-elsewhere.md": {"optikit archive pu": Why.STORE},
+    "docs/howto/promote-and-roll-back.md": {"optikit ": Why.REGISTRY},
+    "docs/howto/serve-with-sglang.md": {"": Why.SETS_UP},
     "docs/reference/benchmark.md": {"optikit benchmark --endpoint": Why.SERVER},
 }
 """Page -> beginning of a command -> why it is not run. The longest beginning that fits counts."""
