@@ -136,8 +136,7 @@ def marked(text: str) -> str:
 def cli() -> Iterator[str]:
     """Every verb with its arguments and options."""
     top = parser()
-    yield "# Command line"
-    yield ""
+    yield from ("# Command line", "")
     yield f"{top.description} `optikit --version` says which OptiKIT it is."
     yield ""
     yield f"Exit codes: {str(top.epilog).removeprefix('exit codes: ')}"
@@ -157,9 +156,7 @@ def _verb(name: str, verb: argparse.ArgumentParser, depth: int) -> Iterator[str]
         if action.help != argparse.SUPPRESS and action.dest != "help" and action not in inner
     ]
     words = [_word(action) for action in shown if not action.option_strings or action.required]
-    yield ""
-    yield f"{'#' * depth} {name}"
-    yield ""
+    yield from ("", f"{'#' * depth} {name}", "")
     about, _, detail = (verb.description or "").partition("\n\n")
     yield f"{about[:1].upper()}{about[1:]}."
     if detail:
@@ -210,8 +207,7 @@ def _value(action: argparse.Action) -> str:
 
 def error_tree() -> Iterator[str]:
     """The tree, and every class with its exit code."""
-    yield "# Errors"
-    yield ""
+    yield from ("# Errors", "")
     yield "What OptiKIT raises on purpose: one message that says what was asked, what was found"
     yield "and what to do next. The command line prints it and ends with the class's exit code."
     yield "A missed SLO and a lost quality gate are results with exit code 3, not errors."
@@ -237,8 +233,8 @@ def environment() -> Iterator[str]:
         default, meaning = VARIABLES[name]
         yield f"| `{name}` | {default} | {meaning} |"
     yield ""
-    yield "`optikit export JOB --to env` writes these for a script:"
-    yield from ("", "| variable | what it holds |", "|---|---|")
+    yield "`optikit export JOB --to env` writes these for a script:\n"
+    yield from ("| variable | what it holds |", "|---|---|")
     for name in sorted(read & set(EXPORTED)):
         yield f"| `{name}` | {EXPORTED[name]} |"
     yield ""
@@ -259,8 +255,7 @@ def variables_in_source() -> set[str]:
 
 def python_api() -> Iterator[str]:
     """The public names, with signatures and what their docstrings say."""
-    yield "# Python API"
-    yield ""
+    yield from ("# Python API", "")
     yield "What `from optikit import ...` gives. Everything else may change without notice. Errors"
     yield "are on [a page of their own](errors.md)."
     for name in optikit.__all__:
@@ -370,8 +365,7 @@ def _listed(text: str) -> Iterator[str]:
 
 def plug_ins() -> Iterator[str]:
     """The rooms, how each is joined, and what stands in it."""
-    yield "# Plug-ins"
-    yield ""
+    yield from ("# Plug-ins", "")
     yield "A plug-in is one file of a room that exports one object; the file name is its name. An"
     yield "installed package adds more through an entry point of the room's group. A wrong name"
     yield "answers with the nearest known ones ([why so](../architecture.md))."
