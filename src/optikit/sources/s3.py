@@ -32,24 +32,34 @@ class S3:
         """See base.Source."""
         fs = opened("s3", "s3", skip_instance_cache=True, config_kwargs=_LIMITS)
         fs.retries = 2
-        return Folder(fs, address.place, str(address), put=_put)
+        return Folder(fs, address.place, str(address), put=_Sender().put)
 
 
-def _put(source: Path, target: str) -> None:
-    """By boto3's own transfer: parts by threads that do not wait for one another, as s3fs' do."""
-    import boto3
-    from boto3.exceptions import S3UploadFailedError
-    from botocore.config import Config
-    from s3fs.errors import translate_boto_error
+class _Sender:
+    """Writes by boto3's own transfer: its threads do not wait for one another, as s3fs' do."""
 
-    bucket, _, key = target.partition("/")
-    client = boto3.session.Session().client("s3", config=Config(**_LIMITS))
-    try:
-        client.upload_file(str(source), bucket, key)
-    except S3UploadFailedError as error:  # around what the server said
-        raise translate_boto_error(error.__context__) from error
-    finally:
-        client.close()
+    def __init__(self) -> None:
+        self._client: Any = None
+
+    def put(self, source: Path, target: str) -> None:
+        """Bring a file to ``BUCKET/KEY``; what the server refuses is raised as s3fs does."""
+        from boto3.exceptions import S3UploadFailedError
+        from s3fs.errors import translate_boto_error
+
+        bucket, _, key = target.partition("/")
+        try:
+            self._opened().upload_file(str(source), bucket, key)
+        except S3UploadFailedError as error:  # around what the server said
+            raise translate_boto_error(error.__context__) from error
+
+    def _opened(self) -> Any:
+        """One client for all files: to make one takes as long as a small request."""
+        if self._client is None:
+            import boto3
+            from botocore.config import Config
+
+            self._client = boto3.session.Session().client("s3", config=Config(**_LIMITS))
+        return self._client
 
 
 SOURCE = S3()

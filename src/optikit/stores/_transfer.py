@@ -10,12 +10,12 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from optikit.core.addresses import RemoteFile
 from optikit.core.checksums import LIST, PARTIAL_LIST, parse_sums, sums
@@ -27,6 +27,7 @@ __all__ = ["MAX_LIST", "PART", "Progress", "download", "persist", "sha256_of", "
 PART = 16 << 20
 """Bytes of a part: what one thread holds in memory."""
 THREADS = 8
+_BLOCK = 1 << 20
 _DONE = ".parts"
 MAX_LIST = 4 << 20
 """Bytes of a list of digests that is still read."""
@@ -57,7 +58,7 @@ def download(
     """Bring files into a folder, which is the caller's alone; call it again to go on.
 
     Which parts are there stands in ``<folder>/.parts``, which is gone in the end. At most
-    ``THREADS * PART`` bytes are in memory.
+    ``THREADS * PART`` bytes are in memory. Files are hashed as their parts arrive.
 
     Args:
         files: by relative name; the same at every call for this folder.
@@ -76,14 +77,18 @@ def download(
     folder.mkdir(parents=True, exist_ok=True)
     _room(files, folder)
     done = _Done(folder / _DONE, len(parts))
-    try:
-        total = sum(file.size for file in files.values())
-        left = [part for part in parts if part.number not in done]
-        there = total - sum(part.stop - part.start for part in left)
-        _Crew(tree, folder, done, patience_s, progress, there, total).run(left)
-    finally:
-        done.close()
-    digests = {name: sha256_of(folder / name) for name in files}
+    total = sum(file.size for file in files.values())
+    left = [part for part in parts if part.number not in done]
+    there = total - sum(part.stop - part.start for part in left)
+    hasher = _Hasher(folder, files, parts, {part.number for part in parts if part.number in done})
+    with ThreadPoolExecutor(1, thread_name_prefix="hash") as hashing:
+        hashed = hashing.submit(hasher.run)
+        try:
+            _Crew(tree, folder, done, hasher, patience_s, progress, there, total).run(left)
+        finally:
+            hasher.end()
+            done.close()
+        digests = hashed.result()
     for name, file in files.items():
         if file.sha256 is not None and digests[name] != file.sha256:
             (folder / _DONE).unlink()  # nothing of it is taken for whole
@@ -145,6 +150,60 @@ class _Done:
         os.close(self._handle)
 
 
+class _Hasher:
+    """Reads what has arrived from each file's begin on, so that at the end little is left to read.
+
+    Args:
+        here: numbers of the parts that were there before.
+    """
+
+    def __init__(
+        self, folder: Path, files: Iterable[str], parts: Iterable[_Part], here: set[int]
+    ) -> None:
+        self._folder, self._here = folder, here
+        self._parts: dict[str, list[_Part]] = {name: [] for name in files}
+        for part in parts:
+            self._parts[part.name].append(part)
+        self._changed, self._ended = threading.Condition(), False
+
+    def arrived(self, part: _Part) -> None:
+        with self._changed:
+            self._here.add(part.number)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Nothing arrives any more: what is not there is not waited for."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def run(self) -> dict[str, str]:
+        """SHA-256 (hex) of each file that came whole."""
+        digests = {}
+        for name, parts in self._parts.items():
+            digest = hashlib.sha256()
+            with (self._folder / name).open("rb") as file:
+                whole = all(self._hashed(file, part, digest) for part in parts)
+            if whole:
+                digests[name] = digest.hexdigest()
+        return digests
+
+    def _hashed(self, file: BinaryIO, part: _Part, digest: Any) -> bool:
+        """Whether the part came; waits until it has, or nothing comes any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: part.number in self._here or self._ended)
+            if part.number not in self._here:
+                return False
+        left = part.stop - part.start
+        while left:
+            block = file.read(min(_BLOCK, left))
+            if not block:
+                raise OSError(errno.EIO, f"{file.name} became shorter while it was read")
+            digest.update(block)
+            left -= len(block)
+        return True
+
+
 class _Crew:
     """The threads of one download."""
 
@@ -153,12 +212,13 @@ class _Crew:
         tree: Tree,
         folder: Path,
         done: _Done,
+        hasher: _Hasher,
         patience_s: float,
         progress: Progress,
         there: int,
         total: int,
     ) -> None:
-        self._tree, self._folder, self._done = tree, folder, done
+        self._tree, self._folder, self._done, self._hasher = tree, folder, done, hasher
         self._patience_s, self._progress = patience_s, progress
         self._there, self._total = there, total
         self._lock, self._stop = threading.Lock(), threading.Event()
@@ -189,6 +249,7 @@ class _Crew:
             self._done.add(part.number)
             self._there += len(data)
             self._progress(self._there, self._total)
+        self._hasher.arrived(part)
 
     def _patiently(self, part: _Part) -> bytes | None:
         """The part; None: the others have stopped."""
@@ -223,7 +284,7 @@ def upload(folder: Path, names: Sequence[str], tree: Tree, patience_s: float) ->
     """
     there, listed = persist(lambda: _told(tree), patience_s)
     digests: dict[str, str] = {}
-    sent, unlisted = False, 0
+    sent, unlisted, partly = False, 0, PARTIAL_LIST in there
     with ThreadPoolExecutor(1, thread_name_prefix="hash") as hashing:
         for name in sorted(names):
             path = folder / name
@@ -239,14 +300,14 @@ def upload(folder: Path, names: Sequence[str], tree: Tree, patience_s: float) ->
             persist(partial(tree.write, name, path), patience_s)
             digests[name] = digest.result()
             unlisted += size
-            if unlisted > _LISTED_EVERY:
+            if unlisted > _LISTED_EVERY and name != max(names):
                 _written(tree, PARTIAL_LIST, sums(digests), patience_s)
-                unlisted = 0
+                unlisted, partly = 0, True
     text = sums(digests)
     if sent or listed != digests or LIST not in there:
         _written(tree, LIST, text, patience_s)
-    if PARTIAL_LIST in there or sent:
-        with contextlib.suppress(BadInput):  # there was none, or nobody may remove: it says less
+    if partly:
+        with contextlib.suppress(BadInput):  # gone, or nobody may remove it: the list counts
             persist(partial(tree.remove, PARTIAL_LIST), patience_s)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -217,3 +218,34 @@ def test_a_sink_that_is_away_for_a_while_is_waited_for(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="gone"):
         upload(tmp_path, ["a"], there, -1.0)
     assert there.content["a"] == b"1"
+
+
+@given(st.permutations(range(6)), st.integers(0, 6))
+def test_files_are_hashed_whatever_the_order_of_their_parts(
+    tmp_path_factory: Any, order: list[int], before: int
+) -> None:
+    folder = tmp_path_factory.mktemp("h")
+    content = {"a": b"x" * 25, "b": b"y" * 30, "empty": b""}
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    files = {name: RemoteFile(len(data), "1") for name, data in content.items()}
+    parts = list(_transfer._parts(files))
+    hasher = _transfer._Hasher(folder, files, parts, set(order[:before]))
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(hasher.run)
+        for number in order[before:]:
+            hasher.arrived(parts[number])
+        hasher.end()
+        assert running.result(10) == {
+            name: hashlib.sha256(data).hexdigest() for name, data in content.items()
+        }
+
+
+def test_what_never_came_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x" * 25)
+    files = {"a": RemoteFile(25, "1")}
+    hasher = _transfer._Hasher(tmp_path, files, list(_transfer._parts(files)), {0})
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(hasher.run)
+        hasher.end()
+        assert running.result(10) == {}
