@@ -40,6 +40,9 @@ _OUTCOMES = ("complete", "pruned", "failed")
 _ENDS = ("done", "failed", "cancelled")
 _MINUTE, _HOUR = 60.0, 3600.0
 _STAGE_S = (1, 5, 15, _MINUTE, 300, 900, 1800, _HOUR, 2 * _HOUR, 4 * _HOUR, 8 * _HOUR, 24 * _HOUR)
+_LAG_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
+_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 1)
+_USES = ("reserved", "measuring")
 _START_S = (1, 5, 10, 20, 30, _MINUTE, 120, 300, 600, 1200)
 
 
@@ -79,6 +82,19 @@ class Metrics:
             buckets=_START_S,
             registry=registry,
         )
+        self._lag_s = Histogram(
+            "optikit_client_lag_seconds",
+            "Probes, by the p99 of how late their client sent.",
+            buckets=_LAG_S,
+            registry=registry,
+        )
+        self._used = Histogram(
+            "optikit_search_utilization_ratio",
+            "Searches that ended, by the share of devices x time that trials held, or measured on.",
+            ["use"],
+            buckets=_SHARES,
+            registry=registry,
+        )
         self._decisions = Counter(
             "optikit_queue_decisions", "What the queue did.", ["decision"], registry=registry
         )
@@ -89,6 +105,8 @@ class Metrics:
             self._trials.labels(outcome)
         for decision in _DECISIONS:
             self._decisions.labels(decision)
+        for use in _USES:
+            self._used.labels(use)
         for stage in sorted(self._stages):
             self._stage_s.labels(stage, "done")
 
@@ -112,6 +130,21 @@ class Metrics:
             if seconds is not None:
                 known = engine if engine in _ENGINES else _OTHER
                 self._startup_s.labels(known).observe(seconds)
+
+        elif kind == "probe":
+            lag_ms = _seconds(_lag_ms(event.get("probe")))
+            if lag_ms is not None:
+                self._lag_s.observe(lag_ms / 1000)
+        elif kind == "record":
+            self._searched(event.get("record"))
+
+    def _searched(self, record: Any) -> None:
+        usage = record.get("usage") if isinstance(record, Mapping) else None
+        for used in usage.values() if isinstance(usage, Mapping) else ():
+            for use in _USES:
+                share = _seconds(used.get(use)) if isinstance(used, Mapping) else None
+                if share is not None:
+                    self._used.labels(use).observe(share)
 
     def decided(self, decision: Decision) -> None:
         """The queue did something."""
@@ -143,6 +176,16 @@ class Metrics:
         """Every figure, and the media type: text of Prometheus, or OpenMetrics where asked for."""
         encode, media_type = choose_encoder(accept)
         return encode(self._registry), media_type
+
+
+def _lag_ms(probe: Any) -> Any:
+    """p99 of the client's lag, as a probe's record has it."""
+    measured = probe.get("measurement") if isinstance(probe, Mapping) else None
+    found = measured.get("quantiles") if isinstance(measured, Mapping) else None
+    for quantile in found if isinstance(found, list) else ():
+        if isinstance(quantile, Mapping) and quantile.get("metric") == "lag":
+            return quantile.get("value_ms")
+    return None
 
 
 class _Queue(Collector):

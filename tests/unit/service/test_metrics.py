@@ -23,7 +23,7 @@ FACTS = QueueFacts(
     longest_silence_s=12.0,
     turned_s=1000.0,
 )
-UNITS = ("_seconds", "_total", "_bytes", "_info", "_jobs", "_devices", "_nodes", "_fds")
+UNITS = ("_ratio", "_seconds", "_total", "_bytes", "_info", "_jobs", "_devices", "_nodes", "_fds")
 
 
 def values(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -83,6 +83,30 @@ def test_what_happens_is_counted() -> None:
     assert value(metrics, "optikit_stage_duration_seconds_bucket", **of, le="300.0") == 1
     assert value(metrics, "optikit_engine_startup_seconds_sum", engine="vllm") == 45
     assert value(metrics, "optikit_queue_decisions_total", decision="granted") == 1
+
+
+def test_client_lag_and_use_of_devices_are_seen() -> None:
+    metrics = Metrics()
+    assert value(metrics, "optikit_search_utilization_ratio_count", use="reserved") == 0
+    lag = {"metric": "lag", "percentile": 99.0, "value_ms": 4.0}
+    e2e = {"metric": "e2e", "percentile": 99.0, "value_ms": 900.0}
+    for event in (
+        {"kind": "probe", "probe": {"measurement": {"quantiles": [e2e, lag]}}},
+        {"kind": "probe", "probe": {"measurement": None}},
+        {"kind": "probe", "probe": {"measurement": {"quantiles": [e2e, {"metric": "lag"}]}}},
+        {"kind": "probe"},
+        {"kind": "record", "record": {"stage": "tune", "usage": {
+            "compressed": {"reserved": 0.97, "measuring": 0.66}, "finalists": {"reserved": "x"}}}},
+        {"kind": "record", "record": {"stage": "fetch"}},
+        {"kind": "record", "record": {"usage": [1]}},
+        {"kind": "record", "record": None},
+    ):  # fmt: skip
+        metrics.heard(event)
+    assert value(metrics, "optikit_client_lag_seconds_count") == 1
+    assert value(metrics, "optikit_client_lag_seconds_sum") == pytest.approx(0.004)
+    for use, share in (("reserved", 0.97), ("measuring", 0.66)):
+        assert value(metrics, "optikit_search_utilization_ratio_count", use=use) == 1
+        assert value(metrics, "optikit_search_utilization_ratio_sum", use=use) == share
 
 
 def test_what_a_journal_says_makes_no_labels_without_end_and_breaks_nothing() -> None:
