@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from tests.alone import alone
+from tests.debian import program
+
 __all__ = ["looked_at", "walked"]
 
 ROOT = Path(__file__).parents[1]
@@ -48,10 +51,11 @@ def walked(
 
 
 def _ran(script: str, shots: Path, argv: Sequence[str], timeout_s: float) -> dict[str, Any]:
-    chromium, node = _chromium(), shutil.which("node")
+    chromium, node = program("chromium", "chromium"), shutil.which("node")
     if node is None:
         pytest.skip("no Node.js here")
-    _install()
+    with alone(MODULES.with_suffix(".lock")):
+        _install()
     shots.mkdir(parents=True, exist_ok=True)
     fixed = [node, str(FOLDER / script), chromium, str(MODULES), str(shots)]
     # a group of its own: a browser outlives the script that is killed
@@ -70,19 +74,6 @@ def _ran(script: str, shots: Path, argv: Sequence[str], timeout_s: float) -> dic
         process.wait()
     assert process.returncode == 0, errors[-3000:]
     found: dict[str, Any] = json.loads(said)
-    return found
-
-
-def _chromium() -> str:
-    """Its path; Debian's package is installed where root may and it is missing."""
-    if shutil.which("chromium") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium"]
-        for command in (["apt-get", "update", "-qq"], install):
-            environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-            subprocess.run(command, env=environment, capture_output=True)
-    found = shutil.which("chromium")
-    if found is None:
-        pytest.skip("no Chromium here (Debian: apt-get install chromium)")
     return found
 
 

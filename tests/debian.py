@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -11,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from tests.alone import alone
 
 __all__ = ["debian", "program"]
 
@@ -23,8 +24,7 @@ def program(name: str, package: str) -> str:
 def debian(find: Callable[[], str | None], package: str) -> str:
     """What ``find`` finds, after the package was installed if need be."""
     if find() is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        with (Path(tempfile.gettempdir()) / "optikit-tests-apt.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # of tests side by side one installs
+        with alone(Path(tempfile.gettempdir()) / "optikit-tests-apt.lock"):
             if find() is None:
                 _install(package)
     found = find()

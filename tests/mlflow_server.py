@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from optikit.adapters.process import free_port
+from tests.alone import alone
 
 __all__ = ["mlflow_server"]
 
@@ -30,14 +31,15 @@ def _python() -> Path:
     wanted = version("mlflow-skinny")
     folder = ROOT / ".cache" / "venvs" / f"mlflow-{wanted}"
     python, done = folder / "bin" / "python", folder / ".complete"
-    if not done.is_file():
-        uv = str(Path(sys.executable).with_name("uv"))
-        subprocess.run(
-            [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True
-        )
-        install = [uv, "pip", "install", "-q", "--python", str(python), f"mlflow=={wanted}"]
-        subprocess.run(install, check=True)
-        done.touch()
+    with alone(folder.with_suffix(".lock")):
+        if not done.is_file():
+            uv = str(Path(sys.executable).with_name("uv"))
+            subprocess.run(
+                [uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)], check=True
+            )
+            install = [uv, "pip", "install", "-q", "--python", str(python), f"mlflow=={wanted}"]
+            subprocess.run(install, check=True)
+            done.touch()
     return python
 
 
